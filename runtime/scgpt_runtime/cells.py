@@ -1,0 +1,148 @@
+"""The nouns that flow through the runtime: CellBlock, TokenBlock, Batch, Result.
+
+Plain arrays with names. They know nothing of files, models or devices; whoever makes one
+answers for its shapes.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Batch", "CellBlock", "CellFault", "Result", "TokenBlock"]
+
+
+class CellFault(IntEnum):
+    """Why a cell has no result. One bad cell never ends a job: its row is NaN, and this is the reason."""
+
+    NONE = 0
+    NO_COUNTS = 1
+    NO_KNOWN_GENE = 2
+    NAN = 3
+    INFINITE = 4
+    NEGATIVE = 5
+    BAD_INDEX = 6
+
+    @property
+    def reason(self) -> str:
+        """The reason in words, as summaries and tables print it."""
+        return _REASONS[self]
+
+
+_REASONS = {
+    CellFault.NONE: "",
+    CellFault.NO_COUNTS: "all values are zero",
+    CellFault.NO_KNOWN_GENE: "none of its expressed genes is in the vocabulary",
+    CellFault.NAN: "a value is NaN",
+    CellFault.INFINITE: "a value is infinite",
+    CellFault.NEGATIVE: "a value is negative",
+    CellFault.BAD_INDEX: "a column index lies outside the matrix",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CellBlock:
+    """Consecutive cells as CSR, as a reader yields them.
+
+    Attributes
+    ----------
+    indptr
+        (n_cells + 1,) int64, starts at 0.
+    indices
+        (n_values,) int32 column numbers; need not be sorted, may repeat within a row.
+    data
+        (n_values,) float32 expression values.
+    first_row
+        Row of the first cell in the source.
+    """
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    data: NDArray[np.float32]
+    first_row: int
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return len(self.indptr) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBlock:
+    """The same cells as ragged tokens, each cell in canonical order: ``<cls>``, then ascending (id, value).
+
+    Attributes
+    ----------
+    ids
+        (n_tokens,) uint16 token ids, uint32 where the vocabulary exceeds 65,535.
+    values
+        (n_tokens,) uint8 value codes (0 to 50 bins, then the mask and the pad level), or float32
+        values where the model does not bin.
+    offsets
+        (n_cells + 1,) int64; the tokens of cell i are ``offsets[i]:offsets[i + 1]``, none for a bad cell.
+    faults
+        (n_cells,) uint8 of `CellFault`.
+    first_row
+        Row of the first cell in the source.
+    """
+
+    ids: NDArray[np.uint16] | NDArray[np.uint32]
+    values: NDArray[np.uint8] | NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    faults: NDArray[np.uint8]
+    first_row: int
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Cells of like length, padded on the right to one length.
+
+    Attributes
+    ----------
+    ids
+        (n_cells, length) token ids, dtype of the `TokenBlock`; the pad id behind a cell's tokens.
+    values
+        (n_cells, length) value codes or values; the pad level behind a cell's tokens.
+    lengths
+        (n_cells,) int32 true lengths, ``<cls>`` counted.
+    cells
+        (n_cells,) int64 positions of the cells in their block.
+    """
+
+    ids: NDArray[np.uint16] | NDArray[np.uint32]
+    values: NDArray[np.uint8] | NDArray[np.float32]
+    lengths: NDArray[np.int32]
+    cells: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the model says of a block of cells, in row order.
+
+    Attributes
+    ----------
+    outputs
+        Graph output name to an array whose first axis is the cells of the block; float32, NaN for a bad cell.
+    faults
+        (n_cells,) uint8 of `CellFault`.
+    lengths
+        (n_cells,) int32 tokens of each cell, 0 for a bad one.
+    first_row
+        Row of the first cell in the source.
+    """
+
+    outputs: dict[str, NDArray[np.float32]]
+    faults: NDArray[np.uint8]
+    lengths: NDArray[np.int32]
+    first_row: int
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return len(self.faults)

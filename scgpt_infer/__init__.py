@@ -1,0 +1,1 @@
+"""scgpt-infer: exact, fast inference for scGPT."""
