@@ -5,24 +5,33 @@ In: ``manifest.json``. Out: frozen dataclasses. It opens no other file and knows
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import PurePosixPath
+from types import UnionType
+from typing import Any, Literal, NoReturn, Self, get_args, get_origin, get_type_hints
 
 from scgpt_runtime.errors import BundleError, BundleTooNewError
 
 __all__ = [
+    "CONTRACT",
     "FORMAT",
-    "GraphRecord",
     "FileRecord",
+    "GraphRecord",
     "Manifest",
     "ParityRecord",
     "TensorSpec",
     "TokenizerSettings",
+    "inside",
     "vector_id",
 ]
 
 FORMAT = 1
 """Newest bundle format that this runtime reads and the one that it writes."""
+
+CONTRACT = 1
+"""Number of the rules that turn a cell into a vector; another number means that vectors do not compare."""
 
 Ties = Literal["hash", "one-sided"]
 Sample = Literal["hash", "top"]
@@ -43,7 +52,8 @@ class TokenizerSettings:
     value_style
         ``binned``: uint8 codes; ``raw``: float32 values as they come.
     cls_value
-        Value at ``<cls>``: -2 (the pad value) for zero-shot use, 0 for fine-tuned use (SPEC of scGPT, CLS value).
+        Value at ``<cls>``: -2 (the pad value) for zero-shot use, 0 for fine-tuned use
+        (scGPT, tokenizer/gene_tokenizer.py).
     mask_value, pad_value
         Values of a masked and of a padded position. Their codes are ``n_bins`` and ``n_bins + 1``.
     seed
@@ -201,3 +211,180 @@ class Manifest:
     binning_genes: tuple[str, ...] = ()
     files: tuple[FileRecord, ...] = ()
     format: int = field(default=FORMAT)
+
+    def to_json(self) -> str:
+        """Text of ``manifest.json``: sorted keys, the same bytes for the same manifest.
+
+        Raises
+        ------
+        BundleError
+            A field contradicts another, or holds what JSON or a runtime cannot read back.
+        """
+        _check(self)
+        try:
+            return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"The manifest holds a value that JSON cannot: {error}.") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read ``manifest.json``. Fields that this runtime does not know are left out: a change that may not be
+        overlooked raises the format number.
+
+        Raises
+        ------
+        BundleTooNewError
+            The format number is newer than `FORMAT`.
+        BundleError
+            Not JSON, a field is missing or of the wrong type, or two contradict each other.
+        """
+        try:
+            found = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"manifest.json is not JSON: {error}. Take a fresh copy of the bundle.") from error
+        if not isinstance(found, dict) or type(found.get("format")) is not int or found["format"] < 1:
+            raise BundleError("manifest.json has no format number, so this is not a bundle of scgpt-infer.")
+        if found["format"] > FORMAT:
+            raise BundleTooNewError(
+                f"The bundle has format {found['format']}; this scgpt-infer reads formats up to {FORMAT}. "
+                "Upgrade it: pip install -U scgpt-infer"
+            )
+        manifest: Self = _decode(cls, found, "manifest.json")
+        _check(manifest)
+        return manifest
+
+
+def vector_id(
+    weights: str, vocabulary: str, pooling: str, tokenizer: TokenizerSettings, genes: str, precision: str
+) -> str:
+    """Id of all that can change a vector: two vectors are comparable exactly when their ids are equal.
+
+    Parameters
+    ----------
+    weights
+        `Manifest.weights`.
+    vocabulary
+        sha256 of the bundle's ``vocab.json``.
+    pooling
+        `Manifest.pooling`.
+    tokenizer
+        Settings that were in force, not those that were sealed.
+    genes
+        How names found their token: ``exact`` or ``alias``.
+    precision
+        ``fp32``, ``fp16``, ``bf16`` or ``int8``.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    told = {
+        "contract": CONTRACT,
+        "weights": weights,
+        "vocabulary": vocabulary,
+        "pooling": pooling,
+        "tokenizer": asdict(tokenizer),
+        "genes": genes,
+        "precision": precision,
+    }
+    canonical = json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def inside(path: str) -> bool:
+    """Whether a path of a manifest, archive or graph is relative, in plain form, and stays in its folder."""
+    pure = PurePosixPath(path)
+    odd = "\\" in path or ":" in path or "\0" in path
+    return bool(path) and not odd and not pure.is_absolute() and ".." not in pure.parts and str(pure) == path != "."
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _decode(kind: Any, found: Any, where: str) -> Any:
+    """``found`` as ``kind``: a dataclass, tuple, dict, literal, union or plain type, checked all the way down."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return found
+    if is_dataclass(kind) and isinstance(found, dict):
+        return _decode_record(kind, found, where)
+    if origin is tuple and isinstance(found, list):
+        return tuple(_decode(inner[0], item, f"{where}[{i}]") for i, item in enumerate(found))
+    if origin is dict and isinstance(found, dict):
+        return {key: _decode(inner[1], item, f"{where}.{key}") for key, item in found.items()}
+    if origin is Literal and found in inner:
+        return found
+    if origin is UnionType and type(found) in inner:
+        return found
+    if kind is float and type(found) in (int, float):
+        return float(found)
+    if type(found) is kind:
+        return found
+    raise BundleError(f"{where} is {str(found)[:80]!r}, which cannot be read as {_kind_name(kind)}.")
+
+
+def _decode_record(kind: Any, found: Mapping[str, Any], where: str) -> Any:
+    hints = get_type_hints(kind)
+    missing = [
+        f.name for f in fields(kind) if f.name not in found and f.default is MISSING and f.default_factory is MISSING
+    ]
+    if missing:
+        raise BundleError(f"{where} lacks {', '.join(missing)}. Take a fresh copy of the bundle, or export it again.")
+    known = {name: _decode(hint, found[name], f"{where}.{name}") for name, hint in hints.items() if name in found}
+    return kind(**known)
+
+
+def _kind_name(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+
+
+def _check(manifest: Manifest) -> None:
+    """Contradictions that types cannot tell."""
+    _check_tokenizer(manifest.tokenizer)
+    _check_files(manifest)
+    for graph in manifest.graphs:
+        if graph.precision not in manifest.precisions:
+            raise BundleError(f"Graph {graph.path} has precision {graph.precision}, which the manifest does not seal.")
+    if set(manifest.vector_ids) != set(manifest.precisions):
+        raise BundleError(
+            f"The manifest seals {_listed(manifest.precisions)} but has vector ids for {_listed(manifest.vector_ids)}."
+        )
+    if manifest.dim < 1:
+        raise BundleError(f"The manifest says that embeddings are {manifest.dim} wide.")
+
+
+def _check_files(manifest: Manifest) -> None:
+    names = [record.path for record in manifest.files]
+    for name in (*names, *(graph.path for graph in manifest.graphs)):
+        if not inside(name):
+            raise BundleError(f"The manifest names {name!r}, which is not a plain path inside the bundle.")
+    for record in manifest.files:
+        if record.size < 0 or not re.fullmatch("[0-9a-f]{64}", record.sha256):
+            raise BundleError(f"The manifest's size or sha256 of {record.path} is malformed.")
+    if len(set(names)) != len(names):
+        raise BundleError("The manifest lists a file twice.")
+    keys = [(graph.task, graph.precision, graph.dialect) for graph in manifest.graphs]
+    if len(set(keys)) != len(keys):
+        raise BundleError("The manifest has two graphs for one task, precision and dialect.")
+    unlisted = sorted({graph.path for graph in manifest.graphs} - set(names))
+    if names and unlisted:
+        raise BundleError(f"The manifest has a graph at {unlisted[0]} but no size and sha256 of that file.")
+
+
+def _check_tokenizer(settings: TokenizerSettings) -> None:
+    if settings.max_length < 2:
+        raise BundleError(f"max_length is {settings.max_length}; a cell has <cls> and at least one gene: 2 or more.")
+    if not 0 <= settings.seed < 2**64:
+        raise BundleError(f"seed is {settings.seed}; expected 0 to 2^64 - 1.")
+    if min(settings.cls_id, settings.pad_id) < 0 or settings.cls_id == settings.pad_id:
+        raise BundleError(f"<cls> has id {settings.cls_id} and <pad> {settings.pad_id}; expected two different ids.")
+    if settings.value_style == "binned" and not 2 <= settings.n_bins <= 254:
+        raise BundleError(f"n_bins is {settings.n_bins}; with mask and pad, codes of one byte hold 2 to 254 bins.")
+    if settings.value_style == "binned" and settings.cls_value not in settings.levels:
+        raise BundleError(f"The value of <cls> is {settings.cls_value}, which is none of the value levels.")
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(names) or "none"
