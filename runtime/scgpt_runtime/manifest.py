@@ -363,8 +363,8 @@ def _check_files(manifest: Manifest) -> None:
     for record in manifest.files:
         if record.size < 0 or not re.fullmatch("[0-9a-f]{64}", record.sha256):
             raise BundleError(f"The manifest's size or sha256 of {record.path} is malformed.")
-    if len(set(names)) != len(names):
-        raise BundleError("The manifest lists a file twice.")
+    if len(set(names)) != len(names) or "manifest.json" in names:
+        raise BundleError("The manifest lists a file twice, or itself.")
     keys = [(graph.task, graph.precision, graph.dialect) for graph in manifest.graphs]
     if len(set(keys)) != len(keys):
         raise BundleError("The manifest has two graphs for one task, precision and dialect.")

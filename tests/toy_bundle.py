@@ -1,0 +1,153 @@
+"""A bundle small enough to see through, made by hand: no torch, no exporter, no weights worth the name.
+
+The graph answers, for each cell, the mean over its true tokens of (id, value, id * value, length): padding
+that leaks, rows that swap and lengths that are wrong all show.
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from scgpt_runtime.bundle import seal
+from scgpt_runtime.cells import TokenBlock
+from scgpt_runtime.golden import Golden
+from scgpt_runtime.manifest import GraphRecord, Manifest, TensorSpec, TokenizerSettings
+from scgpt_runtime.vocab import Vocabulary
+
+GENES = 60
+SETTINGS = TokenizerSettings(cls_id=GENES + 1, pad_id=GENES, max_length=24, seed=7)
+DIM = 4
+
+
+def model(extra_input: str | None = None, scale: float = 1.0, external: str | None = None):
+    """The toy ``embed`` graph as an ONNX ModelProto."""
+    inputs = [
+        helper.make_tensor_value_info("ids", TensorProto.UINT16, ["cells", "tokens"]),
+        helper.make_tensor_value_info("values", TensorProto.UINT8, ["cells", "tokens"]),
+        helper.make_tensor_value_info("lengths", TensorProto.INT32, ["cells"]),
+    ]
+    if extra_input:
+        inputs.append(helper.make_tensor_value_info(extra_input, TensorProto.INT32, ["cells"]))
+    output = helper.make_tensor_value_info("cell", TensorProto.FLOAT, ["cells", DIM])
+    scales = numpy_helper.from_array(np.full(DIM, scale, np.float32), "scale")
+    if external:
+        keep_outside(scales, external)
+    initializers = [
+        scales,
+        numpy_helper.from_array(np.array([1], np.int64), "one"),
+        numpy_helper.from_array(np.array([2], np.int64), "two"),
+        numpy_helper.from_array(np.array(0, np.int64), "zero0"),
+        numpy_helper.from_array(np.array(1, np.int64), "one0"),
+    ]
+    node = helper.make_node
+    nodes = [
+        node("Cast", ["ids"], ["i"], to=TensorProto.FLOAT),
+        node("Cast", ["values"], ["v"], to=TensorProto.FLOAT),
+        node("Cast", ["lengths"], ["n"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["n", "one"], ["n1"]),
+        node("Shape", ["ids"], ["shape"]),
+        node("Gather", ["shape", "one0"], ["width"]),
+        node("Range", ["zero0", "width", "one0"], ["positions"]),
+        node("Cast", ["positions"], ["p"], to=TensorProto.FLOAT),
+        node("Less", ["p", "n1"], ["real"]),
+        node("Cast", ["real"], ["mask"], to=TensorProto.FLOAT),
+        node("Mul", ["i", "v"], ["iv"]),
+        node("Mul", ["i", "mask"], ["im"]),
+        node("Mul", ["v", "mask"], ["vm"]),
+        node("Mul", ["iv", "mask"], ["ivm"]),
+        node("ReduceSum", ["im", "one"], ["si"]),
+        node("ReduceSum", ["vm", "one"], ["sv"]),
+        node("ReduceSum", ["ivm", "one"], ["siv"]),
+        node("Mul", ["n1", "n1"], ["nn"]),
+        node("Concat", ["si", "sv", "siv", "nn"], ["sums"], axis=1),
+        node("Div", ["sums", "n1"], ["means"]),
+        node("Mul", ["means", "scale"], ["cell"]),
+    ]
+    graph = helper.make_graph(nodes, "embed", inputs, [output], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def keep_outside(tensor, location: str) -> None:
+    """Say that a tensor's bytes lie in the file at ``location``."""
+    size = len(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", str(size))):
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+
+
+def answer(tokens: TokenBlock, cell: int) -> np.ndarray:
+    """What the toy graph must say of one cell."""
+    part = slice(tokens.offsets[cell], tokens.offsets[cell + 1])
+    ids, values = tokens.ids[part].astype(np.float64), tokens.values[part].astype(np.float64)
+    return np.array([ids.mean(), values.mean(), (ids * values).mean(), len(ids)])
+
+
+def tokens_of(lengths, seed: int = 0, settings: TokenizerSettings = SETTINGS) -> TokenBlock:
+    """Random tokens of given lengths; a length of 0 is a bad cell."""
+    random = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    ids = random.integers(0, GENES, offsets[-1]).astype(np.uint16)
+    values = random.integers(1, 51, offsets[-1]).astype(np.uint8)
+    starts = offsets[:-1][np.asarray(lengths) > 0]
+    ids[starts], values[starts] = settings.cls_id, settings.cls_code
+    faults = (np.asarray(lengths) == 0).astype(np.uint8)
+    return TokenBlock(ids, values, offsets, faults, 0)
+
+
+def golden(n_cells: int = 16) -> Golden:
+    """Cells of whole numbers; tokens and vectors are placeholders of the right shape."""
+    random = np.random.default_rng(1)
+    tokens = tokens_of(random.integers(2, 24, n_cells))
+    vectors = np.stack([answer(tokens, cell) for cell in range(n_cells)])
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    indptr = np.arange(n_cells + 1, dtype=np.int64) * 30
+    ids = np.concatenate([random.choice(GENES, 30, replace=False) for _ in range(n_cells)]).astype(np.uint16)
+    data = random.integers(1, 9, len(ids)).astype(np.float32)
+    return Golden(indptr, ids, data, tokens.ids, tokens.values, tokens.offsets, vectors)
+
+
+def manifest(**changes) -> Manifest:
+    """A manifest that fits the toy graph."""
+    cells = ("cells", "tokens")
+    inputs = (
+        TensorSpec("ids", "uint16", cells),
+        TensorSpec("values", "uint8", cells),
+        TensorSpec("lengths", "int32", ("cells",)),
+    )
+    graph = GraphRecord(
+        "embed", "fp32", "portable", "graphs/embed.onnx", 17, inputs, (TensorSpec("cell", "float32", ("cells", DIM)),)
+    )
+    base = Manifest(
+        name="toy",
+        args={},
+        source={},
+        weights=hashlib.sha256(b"toy").hexdigest(),
+        dim=DIM,
+        pooling="cls",
+        tokenizer=SETTINGS,
+        genes={},
+        precisions=("fp32",),
+        vector_ids={"fp32": "0" * 32},
+        graphs=(graph,),
+        parity=(),
+        built_with={},
+    )
+    return replace(base, **changes)
+
+
+def write(folder: Path, external: str | None = "weights.bin", **changes) -> Path:
+    """Seal a toy bundle in ``folder``."""
+    (folder / "graphs").mkdir(parents=True)
+    (folder / "graphs" / "embed.onnx").write_bytes(model(external=external).SerializeToString())
+    if external:
+        np.ones(DIM, np.float32).tofile(folder / "graphs" / "weights.bin")
+    names = (*(f"G{i}" for i in range(GENES)), "<pad>", "<cls>")
+    (folder / "vocab.json").write_text(Vocabulary(names).to_json(), encoding="utf-8")
+    golden().save(folder / "golden.npz")
+    seal(folder, manifest(**changes))
+    return folder
