@@ -203,7 +203,8 @@ def _resolve_ids(names: Sequence[str], columns: NDArray[np.int64], vocabulary: V
     rest = []
     for i in np.flatnonzero(columns < 0).tolist():
         gene = stable_id(names[i])
-        token = vocabulary.ensembl.get(gene, vocabulary.index.get(gene, -1)) if gene else -1
+        # A vocabulary may hold bare ids: the id with a version then leads where the id without one does.
+        token = vocabulary.index.get(gene, vocabulary.ensembl.get(gene, -1)) if gene else -1
         columns[i] = token
         if token < 0:
             rest.append(i)
