@@ -1,0 +1,28 @@
+"""HDF5's many ways to fail, turned into one `CellsError` that says what was being read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from scgpt_runtime.errors import CellsError
+
+__all__ = ["reading"]
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Raise errors of h5py in the block as `CellsError`.
+
+    Parameters
+    ----------
+    what
+        What is being read, as the message shall begin.
+    """
+    try:
+        yield
+    # h5py reports a damaged file by whichever of these the damaged place happens to lead to.
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, AttributeError) as error:
+        first_line = (str(error) or type(error).__name__).splitlines()[0].strip("'\"")
+        raise CellsError(
+            f"{what} cannot be read: {first_line}. The file is probably damaged or cut short: "
+            "copy or download it again."
+        ) from error

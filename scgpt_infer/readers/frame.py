@@ -1,0 +1,111 @@
+"""A table of an h5ad file (obs, var), read column by column and row range by row range.
+
+Knows the encodings anndata has had: groups with string, numeric, nullable and categorical columns
+(categories in the column, or shared in ``__categories``), and before 0.7 one compound dataset
+with the categories in ``uns``.
+"""
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from scgpt_infer.readers.damage import reading
+from scgpt_infer.readers.names import INDEX, texts
+from scgpt_runtime.errors import CellsError
+
+__all__ = ["Frame"]
+
+
+class Frame:
+    """One table.
+
+    Parameters
+    ----------
+    element
+        Its group, or its compound dataset.
+    where
+        Name of the table in messages.
+
+    Attributes
+    ----------
+    n_rows
+        Number of rows.
+    columns
+        Names of the columns, the index not among them unless it has a name of its own.
+    """
+
+    def __init__(self, element: h5py.Group | h5py.Dataset, where: str) -> None:
+        self._element, self._where = element, where
+        with reading(where):
+            names = _column_names(element)
+            self._index = _index_name(element, names, where)
+            self.columns = [name for name in names if name != self._index]
+            if self._index not in (INDEX, "_index"):
+                self.columns.append(self._index)  # an index named after its content may be asked for by that name
+            self.n_rows = _length(element, self._index)
+
+    def column(self, name: str, start: int = 0, stop: int | None = None) -> list[str]:
+        """Values of a column as text, rows ``start`` to ``stop``; ``"index"`` is the index."""
+        name = self._index if name == INDEX else name
+        with reading(f"Column {name!r} of {self._where}"):
+            rows = slice(start, self.n_rows if stop is None else stop)
+            if isinstance(self._element, h5py.Dataset):
+                return _compound_column(self._element, name, rows)
+            return _values(self._element[name], rows)
+
+
+def _column_names(element: h5py.Group | h5py.Dataset) -> list[str]:
+    if isinstance(element, h5py.Dataset):
+        return list(element.dtype.names or ())
+    names = [name for name in element if name != "__categories"]
+    # A name with a slash is nested in the file; only the list of columns tells that it is one name.
+    listed = texts(np.ravel(element.attrs.get("column-order", np.array([], object))))
+    return names + [name for name in listed if name not in names]
+
+
+def _index_name(element: h5py.Group | h5py.Dataset, names: list[str], where: str) -> str:
+    if isinstance(element, h5py.Dataset):
+        if not names:
+            raise CellsError(f"{where} is no table. Write the file again with anndata.")
+        return names[0]
+    stated = texts([element.attrs["_index"]]) if "_index" in element.attrs else []
+    for name in (*stated, "_index", INDEX):
+        if name in names or name in element:
+            return name
+    raise CellsError(
+        f"{where} has no index; expected a column named by its attribute '_index'. Write the file again with anndata."
+    )
+
+
+def _length(element: h5py.Group | h5py.Dataset, index: str) -> int:
+    if isinstance(element, h5py.Dataset):
+        return int(element.shape[0])
+    column = element[index]
+    if isinstance(column, h5py.Group):
+        column = column["codes"] if "codes" in column else column["values"]
+    return int(column.shape[0])
+
+
+def _values(column: h5py.Group | h5py.Dataset, rows: slice) -> list[str]:
+    if isinstance(column, h5py.Dataset):
+        shared = column.attrs.get("categories")
+        if shared is None:
+            return texts(column[rows])
+        return _categorical(column[rows], _values(column.parent[shared], slice(None)))
+    if "codes" in column:
+        return _categorical(column["codes"][rows], _values(column["categories"], slice(None)))
+    values = texts(column["values"][rows])
+    missing = column["mask"][rows]
+    return ["" if absent else value for value, absent in zip(values, missing, strict=True)]
+
+
+def _categorical(codes: NDArray[np.integer], categories: list[str]) -> list[str]:
+    return ["" if code < 0 else categories[code] for code in codes.tolist()]
+
+
+def _compound_column(table: h5py.Dataset, name: str, rows: slice) -> list[str]:
+    values = table.fields(name)[rows]
+    categories = f"/uns/{name}_categories"
+    if values.dtype.kind in "iu" and categories in table.file:
+        return _categorical(values, texts(table.file[categories][:]))
+    return texts(values)

@@ -1,0 +1,151 @@
+"""Cells of an AnnData object, in memory or backed by a file, which is only read."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from anndata import AnnData
+
+from scgpt_infer.readers import matrix
+from scgpt_infer.readers.counts import choose
+from scgpt_infer.readers.elements import open_rows
+from scgpt_infer.readers.matrix import Rows
+from scgpt_infer.readers.names import INDEX, GeneNames, texts
+from scgpt_runtime.cells import CellBlock
+from scgpt_runtime.errors import CellsError
+
+__all__ = ["AnnDataCells"]
+
+OBJECT = "the AnnData object"
+
+
+class AnnDataCells:
+    """A `CellSource` over an AnnData object.
+
+    Parameters
+    ----------
+    cells
+        The object; it must not change while it is read, and is not changed.
+    layer
+        The matrix to read, see `scgpt_infer.readers.open_cells`.
+
+    Raises
+    ------
+    CellsError
+        If it is no AnnData object, has no cells or genes, or nothing in it can be embedded.
+    """
+
+    def __init__(self, cells: AnnData, *, layer: str | None = None) -> None:
+        if not isinstance(cells, AnnData):
+            kind = f"{type(cells).__module__}.{type(cells).__qualname__}"
+            hint = " Take one modality of it, for example mdata.mod['rna']." if "mudata" in kind else ""
+            raise CellsError(f"Cells are a {kind}; expected an AnnData object or the path of a file.{hint}")
+        if cells.n_obs == 0 or cells.n_vars == 0:
+            raise CellsError(
+                f"The AnnData object has {cells.n_obs:,} cells and {cells.n_vars:,} genes; there is nothing to embed. "
+                "Check how it was filtered."
+            )
+        self.path = None
+        self._cells = cells
+        counts = choose(_matrices(cells), layer, "log1p" in cells.uns, OBJECT)
+        self._rows = counts.rows
+        self.counts, self.values, self.why = counts.name, counts.values, counts.why
+        self.n_cells, self.n_genes = counts.rows.shape
+        genes = cells.raw.var if counts.name == "raw/X" else cells.var
+        where = f"{'raw ' if counts.name == 'raw/X' else ''}var of {OBJECT}"
+        named = [] if genes.index.name in (None, INDEX) else [str(genes.index.name)]
+        self.gene_names = GeneNames([*(str(name) for name in genes.columns), *named], partial(_column, genes), where)
+
+    def gene_column(self, name: str) -> Sequence[str]:
+        """Gene names of any column of var."""
+        return self.gene_names.ask(name)
+
+    def cell_names(self, start: int, stop: int) -> list[str]:
+        """Names of the cells of rows ``start`` to ``stop``."""
+        return texts(self._cells.obs_names[start:stop])
+
+    def blocks(self, range_rows: int, stop: int | None = None) -> Iterator[CellBlock]:
+        """The cells in order, in blocks of ``range_rows`` from row 0, up to row ``stop``."""
+        return matrix.blocks(self._rows, range_rows, stop)
+
+    def sample(self, n: int = 1000) -> CellBlock:
+        """About ``n`` cells spread evenly over the object."""
+        return matrix.sample(self._rows, n)
+
+    def close(self) -> None:
+        """Free what was made for reading; the object stays open."""
+        self._rows.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _ViewRows:
+    """Rows of a view, subset block by block: asking a view for its matrix would copy all of it.
+
+    Parameters
+    ----------
+    cells
+        The view.
+    take
+        Takes the matrix from an AnnData object.
+    where
+        Name of the matrix in messages.
+    shape
+        Cells and genes of the matrix.
+    """
+
+    def __init__(self, cells: AnnData, take: Callable[[AnnData], Any], where: str, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self._cells, self._take, self._where = cells, take, where
+
+    def read(self, start: int, stop: int) -> CellBlock:
+        """Rows ``start`` to ``stop``."""
+        element = self._take(_part(self._cells, start, stop))
+        block = open_rows(element, self._where, (stop - start, self.shape[1])).read(0, stop - start)
+        return CellBlock(block.indptr, block.indices, block.data, start)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _part(cells: AnnData, start: int, stop: int) -> AnnData:
+    if not cells.isbacked:
+        return cells[start:stop]
+    # anndata refuses a view of a view of a backed object, so the rows are looked up in the object itself.
+    parent = cells._adata_ref
+    return parent[np.arange(parent.n_obs)[cells._oidx][start:stop], cells._vidx]
+
+
+def _matrices(cells: AnnData) -> dict[str, Callable[[], Rows]]:
+    takes: dict[str, Callable[[AnnData], Any]] = {}
+    if cells.is_view or cells.X is not None:
+        takes["X"] = lambda part: part.X
+    takes |= {f"layers/{name}": partial(_layer, name) for name in cells.layers}
+    if cells.raw is not None:
+        takes["raw/X"] = lambda part: part.raw.X
+    return {name: partial(_open, cells, take, name) for name, take in takes.items()}
+
+
+def _layer(name: str, cells: AnnData) -> Any:
+    return cells.layers[name]
+
+
+def _open(cells: AnnData, take: Callable[[AnnData], Any], name: str) -> Rows:
+    where = f"{name} of {OBJECT}"
+    shape = (cells.n_obs, cells.raw.n_vars if name == "raw/X" else cells.n_vars)
+    if cells.is_view:
+        return _ViewRows(cells, take, where, shape)
+    return open_rows(take(cells), where, shape)
+
+
+def _column(genes: Any, name: str) -> list[str]:
+    index = name == INDEX or (name not in genes.columns and name == genes.index.name)
+    return texts(genes.index if index else genes[name])

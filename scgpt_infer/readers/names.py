@@ -1,0 +1,80 @@
+"""Names of genes by the column they stand in, read when they are taken."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from scgpt_runtime.errors import CellsError
+
+__all__ = ["CANDIDATES", "INDEX", "GeneNames", "texts"]
+
+# Where gene names stand in public files, besides the index: CELLxGENE, scanpy's readers, scGPT's tutorials.
+CANDIDATES = ("feature_name", "gene_symbols", "gene_name", "gene_ids")
+INDEX = "index"
+
+
+class GeneNames(Mapping[str, Sequence[str]]):
+    """Columns that may hold gene names; a column is read when it is first taken.
+
+    Parameters
+    ----------
+    columns
+        All columns of ``var``.
+    load
+        Reads a column; ``"index"`` is the index.
+    where
+        Name of the table in messages.
+    """
+
+    def __init__(self, columns: Iterable[str], load: Callable[[str], list[str]], where: str) -> None:
+        self._columns = list(columns)
+        self._load, self._where = load, where
+        self._offered = [name for name in CANDIDATES if name in self._columns] + [INDEX]
+        self._read: dict[str, list[str]] = {}
+
+    def __getitem__(self, name: str) -> Sequence[str]:
+        if name not in self._offered:
+            raise KeyError(name)
+        if name not in self._read:
+            self._read[name] = self._load(name)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._offered)
+
+    def __len__(self) -> int:
+        return len(self._offered)
+
+    def ask(self, name: str) -> Sequence[str]:
+        """The names in any column, which is offered from then on.
+
+        Raises
+        ------
+        CellsError
+            If there is no such column.
+        """
+        if name != INDEX and name not in self._columns:
+            raise CellsError(
+                f"{self._where} has no gene column {name!r}; it has {', '.join([*self._columns, INDEX])}. "
+                "Choose one of them."
+            )
+        if name not in self._offered:
+            self._offered.append(name)
+        return self[name]
+
+
+def texts(values: Iterable[object]) -> list[str]:
+    """Values as text: bytes are UTF-8, a missing value is the empty text."""
+    return [_text(value) for value in values]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return ""
+    if isinstance(value, (float, np.floating)) and np.isnan(value):
+        return ""
+    return str(value)
