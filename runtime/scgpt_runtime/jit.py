@@ -1,0 +1,107 @@
+"""Compiles a function with numba and caches the machine code wherever that is possible.
+
+In: a Python function on bare arrays. Out: the same function as machine code that releases the GIL.
+A machine without a writable package folder, without a home or without a name for the user must still
+run, so the cache falls back to a private temporary folder and then to none.
+"""
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import numba.core.config
+
+__all__ = ["cached", "inner"]
+
+config: Any = numba.core.config
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def inner(function: F) -> F:
+    """Compile a function that only other compiled functions of the same file call; it is cached with its callers."""
+    compiled: Any = numba.njit(nogil=True)(function)
+    result: F = compiled
+    return result
+
+
+def cached(function: F) -> F:
+    """Compile a function on its first call and keep the machine code for later processes.
+
+    The cache lies where numba puts it (``NUMBA_CACHE_DIR``, beside the package, or the user's cache folder). If
+    none of these can be written it lies in a private temporary folder, and if that cannot be had the function is
+    compiled anew in each process.
+    """
+    compiled: Any = numba.njit(nogil=True)(function)
+    if hasattr(compiled, "enable_caching"):  # absent with NUMBA_DISABLE_JIT
+        _cache(compiled)
+    result: F = compiled
+    return result
+
+
+def _cache(compiled: Any) -> None:
+    for place in _places():
+        try:
+            with _placed(place):
+                compiled.enable_caching()
+        except (RuntimeError, OSError):  # numba: no locator available
+            continue
+        _forgive(compiled._cache)
+        return
+
+
+def _places() -> Iterator[str]:
+    """Cache folders to try, "" being numba's own choice."""
+    # Without a home numba would make a folder called "~" in the working directory, and load code from it.
+    if config.CACHE_DIR or os.path.isabs(os.path.expanduser("~")):
+        yield ""
+    if private := _private_folder():
+        yield private
+
+
+@contextlib.contextmanager
+def _placed(folder: str) -> Iterator[None]:
+    """Let numba see `folder` as its cache folder, for the functions that are given a cache inside the block only."""
+    before = config.CACHE_DIR
+    if folder:
+        config.CACHE_DIR = folder
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before
+
+
+def _private_folder() -> str:
+    """Make or find this user's folder for machine code below the temporary folder; "" if it is not safe to use.
+
+    The cache is loaded as code, so a folder that somebody else owns or may write to is refused.
+    """
+    try:
+        folder = Path(tempfile.gettempdir()) / f"scgpt-infer-{os.geteuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        state = folder.lstat()
+    except OSError:
+        return ""
+    ours = stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid() and not state.st_mode & 0o077
+    return str(folder) if ours else ""
+
+
+def _forgive(cache: Any) -> None:
+    """Let a full disk or a damaged cache file cost a compilation, never the job."""
+    load, save = cache.load_overload, cache.save_overload
+
+    def load_or_none(*arguments: Any) -> Any:
+        try:
+            return load(*arguments)
+        except Exception:  # whatever unpickling a damaged file raises
+            return None
+
+    def save_if_possible(*arguments: Any) -> None:
+        with contextlib.suppress(OSError):
+            save(*arguments)
+
+    cache.load_overload, cache.save_overload = load_or_none, save_if_possible
