@@ -23,6 +23,7 @@ class CellFault(IntEnum):
     INFINITE = 4
     NEGATIVE = 5
     BAD_INDEX = 6
+    NOT_FINITE = 7
 
     @property
     def reason(self) -> str:
@@ -38,6 +39,7 @@ _REASONS = {
     CellFault.INFINITE: "a value is infinite",
     CellFault.NEGATIVE: "a value is negative",
     CellFault.BAD_INDEX: "a column index lies outside the matrix",
+    CellFault.NOT_FINITE: "the model's answer is not finite",
 }
 
 

@@ -17,6 +17,7 @@ from scgpt_runtime.errors import BundleError, BundleTooNewError
 __all__ = [
     "CONTRACT",
     "FORMAT",
+    "PRECISIONS",
     "FileRecord",
     "GraphRecord",
     "Manifest",
@@ -32,6 +33,9 @@ FORMAT = 1
 
 CONTRACT = 1
 """Number of the rules that turn a cell into a vector; another number means that vectors do not compare."""
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+"""Precisions that a graph can have."""
 
 Ties = Literal["hash", "one-sided"]
 Sample = Literal["hash", "top"]
@@ -347,6 +351,9 @@ def _check(manifest: Manifest) -> None:
     for graph in manifest.graphs:
         if graph.precision not in manifest.precisions:
             raise BundleError(f"Graph {graph.path} has precision {graph.precision}, which the manifest does not seal.")
+    for precision in manifest.precisions:
+        if precision not in PRECISIONS:
+            raise BundleError(f"The manifest has precision {precision!r}; expected {_listed(PRECISIONS)}.")
     if set(manifest.vector_ids) != set(manifest.precisions):
         raise BundleError(
             f"The manifest seals {_listed(manifest.precisions)} but has vector ids for {_listed(manifest.vector_ids)}."

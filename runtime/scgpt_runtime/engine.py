@@ -1,0 +1,244 @@
+"""Cells in, vectors out: `Engine.open` takes a bundle, `Engine.run` takes blocks and gives results.
+
+It owns the open graph and the settings in force. It knows nothing of files of cells, gene names or formats.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scgpt_runtime import pipeline
+from scgpt_runtime.batching import batches
+from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.cells import CellBlock, Result
+from scgpt_runtime.errors import BundleError, InternalError, OptionError
+from scgpt_runtime.manifest import GraphRecord, Sample, Ties, TokenizerSettings, vector_id
+from scgpt_runtime.providers import ProviderChoice, choose
+from scgpt_runtime.session import GraphRunner, Session
+from scgpt_runtime.tokenizer import tokenize
+
+__all__ = ["BATCH_TOKENS", "RANGE_ROWS", "Engine", "EngineOptions"]
+
+RANGE_ROWS = 1024
+"""Rows of one range of the fixed grid that blocks lie on; no batch crosses a range."""
+
+BATCH_TOKENS = 2048
+"""Default budget of padded tokens in a batch on a CPU."""
+
+_FED = ("ids", "values", "lengths")
+Genes = Literal["exact", "alias"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to run; None and ``auto`` mean what the bundle was sealed with, or what suits this machine.
+
+    Attributes
+    ----------
+    provider, precision, device
+        See `scgpt_runtime.providers.choose`.
+    threads
+        Cores in all.
+    batch_tokens
+        Padded tokens in a batch.
+    max_length, seed, ties, sample
+        Override the same fields of `TokenizerSettings`; each gives vectors another id.
+    genes
+        How names were matched, ``exact`` or ``alias``; part of the id.
+    """
+
+    provider: str = "auto"
+    precision: str = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    batch_tokens: int | None = None
+    max_length: int | None = None
+    seed: int | None = None
+    ties: str | None = None
+    sample: str | None = None
+    genes: str = "exact"
+
+
+class Engine:
+    """A bundle's graph, open and ready. A context manager.
+
+    Attributes
+    ----------
+    bundle
+        The bundle that it runs.
+    choice
+        Provider, precision and threads, and why.
+    settings
+        Tokenizer settings in force.
+    vector_id
+        Id of the vectors that it makes.
+    batch_tokens
+        Padded tokens in a batch.
+    vocabulary
+        The genes that the model knows.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        graph: GraphRecord,
+        session: GraphRunner,
+        choice: ProviderChoice,
+        settings: TokenizerSettings,
+        *,
+        genes: str = "exact",
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> None:
+        manifest = bundle.manifest
+        self.bundle = bundle
+        self.choice = choice
+        self.settings = settings
+        self.batch_tokens = batch_tokens
+        self.vocabulary = bundle.vocabulary()
+        self.vector_id = vector_id(
+            manifest.weights, bundle.sha256("vocab.json"), manifest.pooling, settings, genes, choice.precision
+        )
+        self._session: GraphRunner | None = session
+        self._outputs = _cell_outputs(graph)
+        self._timings = pipeline.Timings()
+
+    @classmethod
+    def open(cls, bundle: Bundle, options: EngineOptions = EngineOptions(), task: str = "embed") -> Self:
+        """Open a bundle's graph.
+
+        Parameters
+        ----------
+        bundle
+            An opened bundle.
+        options
+            How to run.
+        task
+            A task whose graph takes tokens and gives one answer a cell.
+
+        Raises
+        ------
+        OptionError
+            An option has a value that cannot be used.
+        BundleError
+            The bundle has no graph for the task, or one that this version cannot feed.
+        ProviderError
+            The provider or precision cannot be had here.
+        """
+        settings = _overridden(bundle.manifest.tokenizer, options)
+        if options.genes not in get_args(Genes):
+            raise OptionError(f"genes is {options.genes!r}; expected exact or alias.")
+        batch_tokens = BATCH_TOKENS if options.batch_tokens is None else options.batch_tokens
+        if batch_tokens < 1:
+            raise OptionError(f"batch_tokens is {batch_tokens}; expected 1 or more.")
+        if not any(graph.task == task for graph in bundle.manifest.graphs):
+            bundle.graph(task, options.precision)  # raises, and lists the tasks there are
+        choice = choose(
+            bundle.manifest,
+            options.provider,
+            options.precision,
+            device=options.device,
+            threads=options.threads,
+            task=task,
+        )
+        graph = bundle.graph(task, choice.precision, choice.dialect)
+        _check_feed(graph)
+        session = Session.open(bundle.file(graph.path), choice)
+        return cls(bundle, graph, session, choice, settings, genes=options.genes, batch_tokens=batch_tokens)
+
+    def run(self, blocks: Iterable[CellBlock], columns: NDArray[np.int64]) -> Iterator[Result]:
+        """Answer blocks of cells.
+
+        Parameters
+        ----------
+        blocks
+            Row ranges of the fixed grid, `RANGE_ROWS` each but the last; read ahead in another thread.
+        columns
+            (n_columns,) int64 token id of each column of the matrix, -1 where it has none.
+
+        Yields
+        ------
+        Result
+            One for each block, in order. A bad cell has NaN and its fault.
+        """
+        columns = np.ascontiguousarray(columns, np.int64)
+        n_tokens = len(self.vocabulary)
+        if columns.ndim != 1 or (len(columns) and not -1 <= columns.min() <= columns.max() < n_tokens):
+            raise InternalError(f"A column map points outside the vocabulary of {n_tokens} tokens.")
+        session = self._open_session()
+        steps = pipeline.Steps(
+            tokenise=lambda block: tokenize(block, columns, self.settings, n_tokens),
+            pack=lambda tokens: batches(tokens, self.settings, self.batch_tokens),
+            infer=session.run,
+            outputs=self._outputs,
+        )
+        return pipeline.run(blocks, steps, self._timings)
+
+    @property
+    def provider(self) -> str:
+        """Execution provider that runs, with the version of ONNX Runtime."""
+        return self._open_session().provider
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds so far by stage: read, tokenise, queue (the device waited for tokens), infer."""
+        return dict(self._timings.seconds)
+
+    def _open_session(self) -> GraphRunner:
+        if self._session is None:
+            raise InternalError("The engine was used after it was closed.")
+        return self._session
+
+    def close(self) -> None:
+        """Let go of the graph. Closing twice does nothing."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _overridden(settings: TokenizerSettings, options: EngineOptions) -> TokenizerSettings:
+    """Sealed settings with the options laid over them."""
+    if options.max_length is not None and options.max_length < 2:
+        raise OptionError(f"max_length is {options.max_length}; expected 2 or more: <cls> and a gene.")
+    if options.seed is not None and not 0 <= options.seed < 2**64:
+        raise OptionError(f"seed is {options.seed}; expected 0 to 2^64 - 1.")
+    for name, found, allowed in (("ties", options.ties, Ties), ("sample", options.sample, Sample)):
+        if found is not None and found not in get_args(allowed):
+            raise OptionError(f"{name} is {found!r}; expected {' or '.join(get_args(allowed))}.")
+    laid = {"max_length": options.max_length, "seed": options.seed, "ties": options.ties, "sample": options.sample}
+    changes: dict[str, Any] = {name: value for name, value in laid.items() if value is not None}
+    return dataclasses.replace(settings, **changes)
+
+
+def _check_feed(graph: GraphRecord) -> None:
+    """The graph asks for tokens and nothing else."""
+    unfed = [spec.name for spec in graph.inputs if spec.name not in _FED]
+    if "batch" in unfed:
+        raise BundleError(
+            f"The model of this bundle normalises by batch: its {graph.task} graph asks for a batch label a cell, "
+            "which this version cannot give."
+        )
+    if unfed:
+        raise BundleError(
+            f"The {graph.task} graph asks for {', '.join(unfed)}; a graph that runs on cells takes {', '.join(_FED)}."
+        )
+
+
+def _cell_outputs(graph: GraphRecord) -> dict[str, tuple[int, ...]]:
+    """Output name to shape of one cell's answer."""
+    for spec in graph.outputs:
+        if not all(isinstance(axis, int) for axis in spec.shape[1:]):
+            raise BundleError(f"The {graph.task} graph answers each token ({spec.name}), not each cell.")
+    return {spec.name: cast(tuple[int, ...], spec.shape[1:]) for spec in graph.outputs}

@@ -1,0 +1,161 @@
+"""Batch -> the model's answer: one ONNX Runtime session for one graph.
+
+In: arrays by input name, or a `Batch`. Out: arrays by output name. It knows nothing of blocks, rows or tasks.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from numpy.typing import NDArray
+
+from scgpt_runtime.cells import Batch
+from scgpt_runtime.errors import InternalError, ProviderError
+from scgpt_runtime.manifest import TensorSpec
+from scgpt_runtime.providers import ProviderChoice, onnxruntime
+
+__all__ = ["GraphRunner", "Session"]
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(uint16)": "uint16",
+    "tensor(uint32)": "uint32",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+_FATAL_ONLY = 4
+"""Log severity: whatever goes wrong is raised, so nothing is printed."""
+
+
+class GraphRunner(Protocol):
+    """Anything that answers batches; a test needs no weights for one."""
+
+    @property
+    def provider(self) -> str:
+        """What runs, for people."""
+        ...
+
+    def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """The model's answer, output name to array whose first axis is the cells of the batch."""
+        ...
+
+    def close(self) -> None:
+        """Let go of memory and devices."""
+        ...
+
+
+class Session:
+    """An opened graph.
+
+    Attributes
+    ----------
+    inputs, outputs
+        Names, dtypes and shapes as the graph states them.
+    """
+
+    def __init__(self, session: Any, path: Path, threads: int) -> None:
+        self._session: Any = session
+        self._path = path
+        self._threads = threads
+        self.inputs = tuple(_spec(found) for found in session.get_inputs())
+        self.outputs = tuple(_spec(found) for found in session.get_outputs())
+
+    @classmethod
+    def open(cls, path: Path, choice: ProviderChoice) -> Self:
+        """Open a graph by path, so that its weights are mapped from the file instead of read.
+
+        Parameters
+        ----------
+        path
+            A ``.onnx`` file.
+        choice
+            Provider and threads; the precision is the graph's own.
+
+        Raises
+        ------
+        ProviderError
+            The installed ONNX Runtime cannot run the graph, or not with this provider.
+        """
+        runtime = onnxruntime()
+        try:
+            session = runtime.InferenceSession(
+                str(path), sess_options=_options(runtime, choice), providers=[choice.onnxruntime_name]
+            )
+        except Exception as error:  # its exceptions share no base class of their own
+            raise ProviderError(
+                f"ONNX Runtime {runtime.__version__} cannot open {path} with provider {choice.provider}: {error}. "
+                "Upgrade ONNX Runtime, or export the bundle again."
+            ) from error
+        running = session.get_providers()
+        if choice.onnxruntime_name not in running:
+            raise ProviderError(
+                f"Provider {choice.provider} was chosen, but ONNX Runtime opened the graph with {', '.join(running)}."
+            )
+        return cls(session, path, choice.threads)
+
+    @property
+    def provider(self) -> str:
+        """Provider that runs, with the version of ONNX Runtime, as parity records name it."""
+        return f"{self._session.get_providers()[0]} {onnxruntime().__version__}"
+
+    def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """Answer a batch of cells."""
+        return self.feed({"ids": batch.ids, "values": batch.values, "lengths": batch.lengths})
+
+    def feed(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the graph once.
+
+        Parameters
+        ----------
+        arrays
+            Input name to array, dtypes as in `inputs`.
+
+        Returns
+        -------
+        dict
+            Output name to array.
+
+        Raises
+        ------
+        ProviderError
+            Memory ran out.
+        InternalError
+            The graph and what it was fed do not fit.
+        """
+        if self._session is None:
+            raise InternalError(f"The session of {self._path} was used after it was closed.")
+        try:
+            answers = self._session.run(None, dict(arrays))
+        except Exception as error:
+            if "allocate memory" in str(error) or "bad_alloc" in str(error):
+                shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+                raise ProviderError(
+                    f"Memory ran out for one batch ({shapes}). Try a smaller --batch-tokens or --max-length."
+                ) from error
+            raise InternalError(f"ONNX Runtime failed on {self._path}: {error}.") from error
+        return {spec.name: answer for spec, answer in zip(self.outputs, answers, strict=True)}
+
+    def close(self) -> None:
+        """Let go of the weights and buffers."""
+        self._session = None
+
+
+def _options(runtime: Any, choice: ProviderChoice) -> Any:
+    """Session options: all decided here, none read from a bundle."""
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = choice.threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _FATAL_ONLY
+    # Every batch has its own shape, and a memory pattern is kept for each shape that was ever seen.
+    options.enable_mem_pattern = False
+    return options
+
+
+def _spec(found: Any) -> TensorSpec:
+    shape = tuple(axis if isinstance(axis, int) else str(axis) for axis in found.shape)
+    return TensorSpec(found.name, _DTYPES.get(found.type, found.type), shape)
