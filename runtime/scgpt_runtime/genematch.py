@@ -41,10 +41,9 @@ _HUMAN_PART = re.compile(r"ENS[TPE]\d{11}(?:\.\d+)?")
 _ANY_CASE_ID = re.compile(r"ENSG\d{11}(?:\.\d+)?", re.IGNORECASE)
 _ID_INSIDE = re.compile(r"ENSG\d{11}")
 _NUMBER = re.compile(r"\d+(?:\.0)?")
-_PEAK = re.compile(r"(?:chr)?[\dXYMT]{1,2}[:_-]\d+[-_]\d+", re.IGNORECASE)
-_TITLE = re.compile(r"[A-Z][a-z0-9.-]*[a-z][a-z0-9.-]*[A-Z0-9a-z]*|mt-[A-Z][A-Za-z0-9]+")
+_PEAK = re.compile(r"(?:chr)?[\dXYMT]{1,2}[:_-]\d+[-_]\d+|peak[_-]?\d+", re.IGNORECASE)
 _PREFIX = re.compile(r"(GRCh\d+|hg\d+|human|hs)_+", re.IGNORECASE)
-_MOUSE_ADVICE = (
+_ORTHOLOGUES = (
     "The model knows human genes: map the names to their human orthologues first, or use a model of that species."
 )
 
@@ -138,7 +137,7 @@ def too_few(
         advice.append(f"--genes alias would find {best.alias_would_add:,} more")
     advice.append("a lower --min-match lets the file pass as it is")
     sentences = [
-        f"Only {best.n_matched:,} of {best.n_columns:,} genes in {_place(best.source)} are known to the model "
+        f"{best.n_matched:,} of {best.n_columns:,} genes in {_place(best.source)} are known to the model "
         f"({best.fraction:.1%}); at least {needed:,} are needed.",
         f"The file's names: {', '.join(repr(str(name)) for name in islice(names, 5)) or 'none'}.",
         f"The model's: {', '.join(repr(name) for name in islice(index, 5)) or 'none'}.",
@@ -193,7 +192,8 @@ def _other_species_id(names: Sequence[str], index: Mapping[str, int]) -> str:
         return ""
     code = max(set(codes), key=codes.count)
     species = _SPECIES.get(code, f"another species (ENS{code})")
-    return f"These are Ensembl ids of {species}. {_MOUSE_ADVICE}"
+    example = next(name for name in names if _FOREIGN_ID.fullmatch(name))
+    return f"Names such as {example!r} are Ensembl ids of {species}. {_ORTHOLOGUES}"
 
 
 def _not_gene_id(names: Sequence[str], index: Mapping[str, int]) -> str:
@@ -203,14 +203,18 @@ def _not_gene_id(names: Sequence[str], index: Mapping[str, int]) -> str:
 
 
 def _mouse_symbol(names: Sequence[str], index: Mapping[str, int]) -> str:
-    if _share(names, lambda name: _TITLE.fullmatch(name) and name not in index and name.upper() in index) < MANY:
+    def mouse(name: str) -> bool:
+        title = name[:1].isupper() and name[1:] != name[1:].upper()
+        return (title or name.startswith("mt-")) and name not in index and name.upper() in index
+
+    if _share(names, mouse) < MANY:
         return ""
-    return f"These look like mouse (or rat) gene symbols, such as Actb for human ACTB. {_MOUSE_ADVICE}"
+    return f"These look like mouse (or rat) gene symbols, such as Actb for human ACTB. {_ORTHOLOGUES}"
 
 
 def _other_case(names: Sequence[str], index: Mapping[str, int]) -> str:
     if _share(names, lambda name: name not in index and name.upper() in index) >= MANY:
-        return "They fit when written in capitals; gene names are case-sensitive, so rewrite them in the file."
+        return "They fit when written in capitals: gene names are case-sensitive. Rewrite them, if the genes are human."
     if _share(names, lambda name: name[:4] != "ENSG" and _ANY_CASE_ID.fullmatch(name)) >= MANY:
         return "These are Ensembl ids in small letters; write them in capitals (ENSG...)."
     return ""
@@ -237,7 +241,7 @@ def _id_inside(names: Sequence[str], index: Mapping[str, int]) -> str:
 
 def _no_names(names: Sequence[str], index: Mapping[str, int]) -> str:
     if _share(names, _PEAK.fullmatch) >= MANY:
-        return "These are genomic ranges, as in ATAC data, not genes."
+        return "These are peaks, as in ATAC data, not genes."
     if _share(names, _NUMBER.fullmatch) >= MANY:
         return "These are numbers, not names: is there another column of var with the symbols or Ensembl ids?"
     return ""
