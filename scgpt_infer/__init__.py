@@ -1,1 +1,54 @@
-"""scgpt-infer: exact, fast inference for scGPT."""
+"""scgpt-infer: exact, fast inference for scGPT.
+
+Single cells in, the embeddings of a scGPT checkpoint out, the same vector for the same cell always.
+Names are imported when they are first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scgpt_infer.api import Model, embed, embed_file
+    from scgpt_infer.options import EmbedOptions
+    from scgpt_infer.preview import Preview
+    from scgpt_infer.summary import BadCell, Summary
+    from scgpt_runtime import errors
+    from scgpt_runtime.errors import ScgptInferError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BadCell",
+    "EmbedOptions",
+    "Model",
+    "Preview",
+    "ScgptInferError",
+    "Summary",
+    "__version__",
+    "embed",
+    "embed_file",
+    "errors",
+]
+
+_HOMES = {
+    "BadCell": "scgpt_infer.summary",
+    "EmbedOptions": "scgpt_infer.options",
+    "Model": "scgpt_infer.api",
+    "Preview": "scgpt_infer.preview",
+    "ScgptInferError": "scgpt_runtime.errors",
+    "Summary": "scgpt_infer.summary",
+    "embed": "scgpt_infer.api",
+    "embed_file": "scgpt_infer.api",
+    "errors": "scgpt_runtime.errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(_HOMES[name])
+    return home if name == "errors" else getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

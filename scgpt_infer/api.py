@@ -1,0 +1,347 @@
+"""The calls of scgpt-infer: `embed` and `embed_file` for one job, `Model` for many, `preview` for a look before.
+
+Each opens what it needs (model, cells, output), hands it to `scgpt_infer.run`, and closes it again.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from scgpt_infer import models
+from scgpt_infer.facts import Facts
+from scgpt_infer.options import MIN_MATCH, EmbedOptions, Genes, Precision, Provider, Sample, Ties
+from scgpt_infer.output import check_disk, destination, disk, target_of
+from scgpt_infer.preview import Preview, look
+from scgpt_infer.readers import CellSource, open_cells
+from scgpt_infer.run import Progress, run
+from scgpt_infer.summary import Summary
+from scgpt_infer.tasks import TASKS
+from scgpt_infer.writers import writer_of
+from scgpt_infer.writers.h5ad import RECORD
+from scgpt_infer.writers.memory import MemorySink
+from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.engine import Engine, EngineOptions
+from scgpt_runtime.errors import OptionError
+from scgpt_runtime.vocab import choose
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["Model", "embed", "embed_file", "preview"]
+
+Say = Callable[[str], None]
+
+_log = logging.getLogger(__name__)
+_DEFAULTS = EmbedOptions()
+
+
+class Model:
+    """A model that is open and ready to embed; open it once, embed many times. A context manager.
+
+    Attributes
+    ----------
+    bundle
+        What it was opened from.
+    engine
+        What runs it.
+    options
+        The options that it was opened with.
+
+    Examples
+    --------
+    >>> with Model.open("demo") as model:          # doctest: +SKIP
+    ...     for cells in samples:
+    ...         model.embed(cells, inplace=True)
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine, options: EmbedOptions) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self.options = options
+        self._vocabulary = bundle.vocabulary()
+
+    @classmethod
+    def open(
+        cls,
+        model: str | Path,
+        options: EmbedOptions = _DEFAULTS,
+        *,
+        cache_dir: Path | None = None,
+        say: Say | None = None,
+    ) -> Self:
+        """Open a model.
+
+        Parameters
+        ----------
+        model
+            A bundle (folder or zip), a checkpoint (folder or zip; exported once into the cache), or ``demo``.
+        options
+            How to run it, and how to read cells.
+        cache_dir
+            Where exported checkpoints are kept. None: the user's cache folder.
+        say
+            Told of each step when a checkpoint is exported.
+        """
+        bundle = models.resolve(model, cache_dir, precision=options.precision, say=say or _log.info)
+        return cls(bundle, Engine.open(bundle, _engine_options(options)), options)
+
+    @property
+    def vector_id(self) -> str:
+        """Id that the vectors of two models must share to be comparable."""
+        return self.engine.vector_id
+
+    @property
+    def key(self) -> str:
+        """Name under ``obsm`` that embeddings get."""
+        return self.options.key or self.bundle.manifest.key
+
+    @property
+    def dim(self) -> int:
+        """Width of an embedding."""
+        return self.bundle.manifest.dim
+
+    def embed(self, cells: "AnnData | Path | str", *, inplace: bool = False) -> "AnnData":
+        """Embed cells in memory; see `scgpt_infer.embed`."""
+        _check_inplace(cells, inplace, self.options)
+        with open_cells(cells, layer=self.options.layer) as source:
+            sink = self._into_memory(source)
+        return _attached(cells, sink, self.key, self.options, inplace)
+
+    def embed_file(
+        self, cells: Path | str, output: Path | str | None = None, progress: Progress | None = None
+    ) -> Summary:
+        """Embed a file of cells into another file; see `scgpt_infer.embed_file`."""
+        path = destination(Path(cells), output, self.options)
+        with open_cells(cells, layer=self.options.layer) as source:
+            return self._into_file(source, path, progress)
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self.engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _into_memory(self, source: CellSource) -> MemorySink:
+        facts = self._facts(source)
+        sink = MemorySink(np.full((self._n_cells(source), self.dim), np.nan, np.float32), {})
+        run(source, self.engine, facts.match.columns, TASKS["embed"], sink, facts.record, limit=self.options.limit)
+        return sink
+
+    def _into_file(self, source: CellSource, path: Path, progress: Progress | None) -> Summary:
+        facts = self._facts(source)
+        target = target_of(path, source, self._n_cells(source), self.dim, self.key, self.options)
+        check_disk(target)
+        with writer_of(path).open(target) as sink:
+            tally = run(
+                source,
+                self.engine,
+                facts.match.columns,
+                TASKS["embed"],
+                sink,
+                facts.record,
+                limit=self.options.limit,
+                progress=progress,
+            )
+        return facts.summary(tally, path)
+
+    def _look(self, source: CellSource, path: Path | None) -> Preview:
+        facts = self._facts(source)
+        n_cells = self._n_cells(source)
+        if path is None:
+            return look(facts, n_cells, None, None)
+        target = target_of(path, source, n_cells, self.dim, self.key, self.options)
+        return look(facts, n_cells, str(path), disk(target))
+
+    def _facts(self, source: CellSource) -> Facts:
+        if self.options.gene_col is not None:
+            source.gene_column(self.options.gene_col)
+        match = choose(
+            source.gene_names, self._vocabulary, self.options.genes, self.options.gene_col, self.options.min_match
+        )
+        return Facts(self.bundle, self.engine, source, match, self.options)
+
+    def _n_cells(self, source: CellSource) -> int:
+        return source.n_cells if self.options.limit is None else min(self.options.limit, source.n_cells)
+
+
+def embed(
+    cells: "AnnData | Path | str",
+    *,
+    model: str | Path,
+    inplace: bool = False,
+    layer: str | None = None,
+    gene_col: str | None = None,
+    genes: Genes = "exact",
+    min_match: float = MIN_MATCH,
+    provider: Provider = "auto",
+    precision: Precision = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    batch_tokens: int | None = None,
+    max_length: int | None = None,
+    seed: int | None = None,
+    ties: Ties | None = None,
+    sample: Sample | None = None,
+    limit: int | None = None,
+    key: str | None = None,
+) -> "AnnData":
+    """Embed cells.
+
+    Parameters
+    ----------
+    cells
+        An AnnData object, or the path of an ``.h5ad`` file, which is read into memory whole.
+    model
+        A bundle (folder or zip), a checkpoint (folder or zip; exported once into the cache), or ``demo``.
+    inplace
+        Add the embedding to the object that was given, and return that; else a copy is returned.
+    layer, gene_col, genes, min_match, provider, precision, device, threads, batch_tokens, max_length, seed, ties
+        See `EmbedOptions`.
+    sample, limit, key
+        See `EmbedOptions`.
+
+    Returns
+    -------
+    AnnData
+        With ``obsm["X_scGPT"]`` (``X_scGPT_demo`` for the demo model): (n_cells, dim) float32, of unit length, NaN for
+        a cell that cannot be embedded; and with ``uns["scgpt_infer"]``, which says how it was made.
+
+    Raises
+    ------
+    ScgptInferError
+        See `scgpt_infer.errors`. The message says what was found, what was expected and what to do.
+    """
+    options = EmbedOptions(
+        layer=layer,
+        gene_col=gene_col,
+        genes=genes,
+        min_match=min_match,
+        provider=provider,
+        precision=precision,
+        device=device,
+        threads=threads,
+        batch_tokens=batch_tokens,
+        max_length=max_length,
+        seed=seed,
+        ties=ties,
+        sample=sample,
+        limit=limit,
+        key=key,
+    )
+    _check_inplace(cells, inplace, options)
+    with open_cells(cells, layer=layer) as source, Model.open(model, options) as opened:
+        sink = opened._into_memory(source)
+    return _attached(cells, sink, opened.key, options, inplace)
+
+
+def embed_file(
+    cells: Path | str,
+    output: Path | str | None,
+    model: str | Path,
+    options: EmbedOptions = _DEFAULTS,
+    progress: Progress | None = None,
+    *,
+    cache_dir: Path | None = None,
+    say: Say | None = None,
+) -> Summary:
+    """Embed a file of cells into another file, of any size: nothing holds all cells at once.
+
+    Parameters
+    ----------
+    cells
+        An ``.h5ad`` file.
+    output
+        A new ``.h5ad``, ``.npy``, ``.parquet`` or ``.csv`` file; None with `EmbedOptions.in_place`.
+    model
+        See `embed`.
+    options
+        Everything else.
+    progress
+        Told the cells done and the cells in all.
+    cache_dir, say
+        See `Model.open`.
+
+    Raises
+    ------
+    ScgptInferError
+        See `scgpt_infer.errors`. However the job ends, no partial file has the final name.
+    """
+    path = destination(Path(cells), output, options)
+    with (
+        open_cells(cells, layer=options.layer) as source,
+        Model.open(model, options, cache_dir=cache_dir, say=say) as opened,
+    ):
+        return opened._into_file(source, path, progress)
+
+
+def preview(
+    cells: Path | str,
+    output: Path | str | None,
+    model: str | Path,
+    options: EmbedOptions = _DEFAULTS,
+    *,
+    cache_dir: Path | None = None,
+    say: Say | None = None,
+) -> Preview:
+    """Say what `embed_file` would do, and how long it would take; a few cells are timed, nothing is written.
+
+    Parameters
+    ----------
+    cells, output, model, options, cache_dir, say
+        See `embed_file`. Without an output, room on the disk is not looked at.
+    """
+    path = None if output is None and not options.in_place else destination(Path(cells), output, options)
+    with (
+        open_cells(cells, layer=options.layer) as source,
+        Model.open(model, options, cache_dir=cache_dir, say=say) as opened,
+    ):
+        return opened._look(source, path)
+
+
+def _check_inplace(cells: "AnnData | Path | str", inplace: bool, options: EmbedOptions) -> None:
+    if inplace and isinstance(cells, (str, Path)):
+        raise OptionError("inplace changes an AnnData object, and cells are a path. Use embed_file with in_place.")
+    if inplace and options.limit is not None:
+        raise OptionError("limit and inplace do not go together: the object keeps all of its cells.")
+
+
+def _attached(
+    cells: "AnnData | Path | str", sink: MemorySink, key: str, options: EmbedOptions, inplace: bool
+) -> "AnnData":
+    """The cells with their embedding: the caller's object, or a copy that shares nothing with it."""
+    from anndata import read_h5ad
+
+    if isinstance(cells, (str, Path)):
+        found = read_h5ad(cells) if options.limit is None else read_h5ad(cells)[: options.limit].copy()
+    elif inplace:
+        found = cells
+    else:
+        found = (cells if options.limit is None else cells[: options.limit]).to_memory(copy=True)
+    found.obsm[key] = sink.vectors
+    found.uns[RECORD] = dict(sink.record)
+    return found
+
+
+def _engine_options(options: EmbedOptions) -> EngineOptions:
+    return EngineOptions(
+        provider=options.provider,
+        precision=options.precision,
+        device=options.device,
+        threads=options.threads,
+        batch_tokens=options.batch_tokens,
+        max_length=options.max_length,
+        seed=options.seed,
+        ties=options.ties,
+        sample=options.sample,
+        genes=options.genes,
+    )

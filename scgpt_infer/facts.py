@@ -1,0 +1,113 @@
+"""What is to be told of a run, gathered from all that took part: the record in the file and the `Summary`.
+
+In: bundle, engine, source, gene match, options. It computes nothing of its own.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scgpt_infer import __version__
+from scgpt_infer.options import EmbedOptions
+from scgpt_infer.readers import CellSource
+from scgpt_infer.run import Tally
+from scgpt_infer.summary import Summary
+from scgpt_infer.writers.sink import Record
+from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.engine import Engine
+from scgpt_runtime.vocab import GeneMatch
+
+__all__ = ["Facts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that took part in a run."""
+
+    bundle: Bundle
+    engine: Engine
+    source: CellSource
+    match: GeneMatch
+    options: EmbedOptions
+
+    @property
+    def key(self) -> str:
+        """Name of the embedding under ``obsm``."""
+        return self.options.key or self.bundle.manifest.key
+
+    def record(self, n_cells: int, n_bad: int) -> Record:
+        """Flat facts for ``uns``, JSON and Parquet metadata: enough to know which vectors can be compared.
+
+        Nothing in it depends on when or how fast the run was.
+        """
+        manifest, choice, settings = self.bundle.manifest, self.engine.choice, self.engine.settings
+        return {
+            "version": __version__,
+            "model": manifest.name,
+            "vector_id": self.engine.vector_id,
+            "weights_sha256": manifest.weights,
+            "vocabulary_sha256": self.bundle.sha256("vocab.json"),
+            "source_sha256": " ".join(f"{name}:{digest}" for name, digest in sorted(manifest.source.items())),
+            "key": self.key,
+            "dim": manifest.dim,
+            "provider": choice.provider,
+            "precision": choice.precision,
+            "device": self.options.device,
+            "threads": choice.threads,
+            "batch_tokens": self.engine.batch_tokens,
+            "max_length": settings.max_length,
+            "seed": settings.seed,
+            "ties": settings.ties,
+            "sample": settings.sample,
+            "counts": self.source.counts,
+            "values": self.source.values,
+            "genes": self.options.genes,
+            "gene_col": self.match.source,
+            "min_match": self.options.min_match,
+            "n_genes": self.match.n_columns,
+            "n_matched": self.match.n_matched,
+            "match_fraction": self.match.fraction,
+            "n_cells": n_cells,
+            "n_without_embedding": n_bad,
+        }
+
+    def summary(self, tally: Tally, output: Path | None) -> Summary:
+        """Everything of a finished run."""
+        manifest, choice, settings = self.bundle.manifest, self.engine.choice, self.engine.settings
+        return Summary(
+            model=manifest.name,
+            vector_id=self.engine.vector_id,
+            output=None if output is None else str(output),
+            key=self.key,
+            dim=manifest.dim,
+            n_cells=tally.n_cells,
+            n_embedded=tally.n_cells - len(tally.bad),
+            bad=tally.bad,
+            n_genes=self.match.n_columns,
+            n_matched=self.match.n_matched,
+            match_fraction=self.match.fraction,
+            gene_col=self.match.source,
+            genes=self.options.genes,
+            match_report=self.match.report(),
+            counts=self.source.counts,
+            values=self.source.values,
+            provider=choice.provider,
+            precision=choice.precision,
+            threads=choice.threads,
+            batch_tokens=self.engine.batch_tokens,
+            why=choice.why,
+            max_length=settings.max_length,
+            seed=settings.seed,
+            ties=settings.ties,
+            sample=settings.sample,
+            longest=tally.longest,
+            seconds=tally.seconds,
+            wall_seconds=tally.wall_seconds,
+            cells_per_second=tally.n_cells / max(tally.wall_seconds, 1e-9),
+            peak_bytes=tally.peak_bytes,
+            hashes={
+                "weights": manifest.weights,
+                "vocabulary": self.bundle.sha256("vocab.json"),
+                **{f"source/{name}": digest for name, digest in sorted(manifest.source.items())},
+            },
+            version=__version__,
+        )

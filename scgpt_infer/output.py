@@ -1,0 +1,116 @@
+"""Where a result goes, looked at before the work begins: `destination`, `target_of`, `disk`, `check_disk`.
+
+In: paths and options. Out: a path that can be written and the `Target` for it, or `OutputError`. It writes nothing.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from scgpt_infer.options import EmbedOptions
+from scgpt_infer.preview import Disk
+from scgpt_infer.readers import CellSource
+from scgpt_infer.writers import Target, writer_of
+from scgpt_runtime.errors import OptionError, OutputError
+
+__all__ = ["check_disk", "destination", "disk", "target_of"]
+
+
+def destination(cells: Path, output: Path | str | None, options: EmbedOptions) -> Path:
+    """The file that a result shall become, links followed.
+
+    Parameters
+    ----------
+    cells
+        The input file.
+    output
+        What the user named; None with ``in_place``.
+    options
+        Says whether the input file itself is meant.
+
+    Raises
+    ------
+    OutputError
+        When no file can appear there, or it is the input and ``in_place`` was not asked for.
+    MissingDependencyError
+        When the format needs a package that is not installed.
+    OptionError
+        When the options do not fit the output.
+    """
+    if options.in_place:
+        return _in_place(cells, output)
+    if output is None:
+        raise OutputError("No output was named. Name a .h5ad, .npy, .parquet or .csv file, or ask for in_place.")
+    path = Path(os.path.realpath(output))
+    writer_of(path)
+    if options.obs_only and path.suffix.lower() != ".h5ad":
+        raise OptionError(f"obs_only is for .h5ad outputs, and the output is {path.name}, which never has a matrix.")
+    if path.exists() and cells.exists() and path.samefile(cells):
+        raise OutputError(f"{output} is the input file. Name another file, or ask for in_place to add to the input.")
+    _check_path(path)
+    return path
+
+
+def target_of(path: Path, source: CellSource, n_cells: int, dim: int, key: str, options: EmbedOptions) -> Target:
+    """What the file shall hold."""
+    is_h5ad = source.path is not None and source.path.suffix.lower() == ".h5ad"
+    return Target(
+        path=path,
+        n_cells=n_cells,
+        dim=dim,
+        key=key,
+        names=source.cell_names,
+        genes=() if is_h5ad else source.gene_names["index"],
+        source=Path(os.path.realpath(source.path)) if is_h5ad and source.path is not None else None,
+        obs_only=options.obs_only,
+    )
+
+
+def disk(target: Target) -> Disk:
+    """Room that the output needs and room that there is."""
+    needed = writer_of(target.path).bytes_needed(target)
+    return Disk(needed, shutil.disk_usage(target.path.parent).free)
+
+
+def check_disk(target: Target) -> None:
+    """Make sure that there is room.
+
+    Raises
+    ------
+    OutputError
+        When there is not.
+    """
+    room = disk(target)
+    if room.needed > room.free:
+        raise OutputError(
+            f"{target.path} needs about {room.needed / 1e9:.2f} GB on the disk and {room.free / 1e9:.2f} GB are free. "
+            "Free some space, write to another disk, or write less (obs_only, .npy or .parquet)."
+        )
+
+
+def _in_place(cells: Path, output: Path | str | None) -> Path:
+    path = Path(os.path.realpath(cells))
+    if output is not None and Path(os.path.realpath(output)) != path:
+        raise OptionError(f"in_place adds to the input file, and another output was named: {output}. Choose one.")
+    if path.suffix.lower() != ".h5ad":
+        raise OutputError(f"in_place adds to .h5ad files, and the input is {cells.name}. Name an output instead.")
+    _check_path(path)
+    return path
+
+
+def _check_path(path: Path) -> None:
+    """A file can appear under this name and under those beside it."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"The folder {folder} of the output {path.name} does not exist. Make it first.")
+    for name in (path, *(path.with_suffix(suffix) for suffix in writer_of(path).beside)):
+        if name.exists() and not name.is_file():
+            raise OutputError(f"{name} is not a file, so the output cannot take its name. Choose another one.")
+        if name.exists() and not os.access(name, os.W_OK):
+            raise OutputError(f"{name} is write-protected. Choose another name, or allow writing to it.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be written in: {error.strerror}. Choose another one.") from error

@@ -1,0 +1,165 @@
+"""The one loop: source -> engine -> task -> sink. Blocks of cells go in; a finished result and a `Tally` come out.
+
+It knows no format, no task and no model. Whatever ends it, the context managers around it clean up.
+"""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scgpt_infer.readers import CellSource
+from scgpt_infer.summary import BadCell
+from scgpt_infer.writers.sink import Part, Record, Sink
+from scgpt_runtime.cells import CellBlock, Result
+from scgpt_runtime.engine import RANGE_ROWS
+from scgpt_runtime.errors import CellsError, InternalError
+
+__all__ = ["Answering", "Progress", "Tally", "run"]
+
+Progress = Callable[[int, int], None]
+"""Called with the number of cells done and the number in all."""
+
+
+class Answering(Protocol):
+    """What the loop asks of an engine."""
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds by stage since the engine was opened."""
+
+    def run(self, blocks: Iterable[CellBlock], columns: NDArray[np.int64]) -> Iterator[Result]:
+        """Results in the order of the blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What came of a run.
+
+    Attributes
+    ----------
+    n_cells
+        Cells that were read.
+    bad
+        Those without a result, in row order.
+    longest
+        Tokens of the longest cell.
+    seconds
+        By stage; the stages overlap in time.
+    wall_seconds
+        From the first read to the finished result.
+    peak_bytes
+        Most memory that the process has held.
+    """
+
+    n_cells: int
+    bad: tuple[BadCell, ...]
+    longest: int
+    seconds: dict[str, float]
+    wall_seconds: float
+    peak_bytes: int
+
+
+def run(
+    source: CellSource,
+    engine: Answering,
+    columns: NDArray[np.int64],
+    task: Callable[[Result], Part],
+    sink: Sink,
+    record: Callable[[int, int], Record],
+    *,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Tally:
+    """Take all cells of a source through an engine into a sink.
+
+    Parameters
+    ----------
+    source, engine, sink
+        All open.
+    columns
+        (n_genes,) token id of each column of the source, -1 for an unknown one.
+    task
+        What becomes of a block's result.
+    record
+        Makes the facts that go with the result from the numbers of cells and of bad cells.
+    limit
+        Stop after so many cells.
+    progress
+        Told after each block.
+
+    Raises
+    ------
+    CellsError
+        When no cell has a result; the sink is not committed then.
+    """
+    started = time.perf_counter()
+    before = dict(engine.timings)
+    total = source.n_cells if limit is None else min(limit, source.n_cells)
+    bad: list[BadCell] = []
+    done, longest, write_seconds = 0, 0, 0.0
+    with _closing(engine.run(source.blocks(RANGE_ROWS, total), columns)) as results:
+        for result in results:
+            part = task(result)
+            if part.first_row != done:
+                raise InternalError(f"Row {part.first_row} came where row {done} was due.")
+            write_started = time.perf_counter()
+            sink.write(part)
+            write_seconds += time.perf_counter() - write_started
+            bad += _bad_cells(part, source)
+            longest = max(longest, int(result.lengths.max(initial=0)))
+            done += part.n_cells
+            if progress is not None:
+                progress(done, total)
+    if done != total:
+        raise InternalError(f"{done:,} of {total:,} rows have come back.")
+    _refuse_nothing(done, bad)
+    write_started = time.perf_counter()
+    sink.commit(record(done, len(bad)))
+    ended = time.perf_counter()
+    seconds = {stage: spent - before.get(stage, 0.0) for stage, spent in engine.timings.items()}
+    seconds["write"] = write_seconds + ended - write_started
+    return Tally(done, tuple(bad), longest, seconds, ended - started, _peak_bytes())
+
+
+@contextmanager
+def _closing(results: Iterator[Result]) -> Iterator[Iterator[Result]]:
+    """End the engine's threads now, whatever ended the loop: an error's traceback would keep them alive."""
+    try:
+        yield results
+    finally:
+        close = getattr(results, "close", None)
+        if close is not None:
+            close()
+
+
+def _bad_cells(part: Part, source: CellSource) -> list[BadCell]:
+    rows = [i for i, reason in enumerate(part.reasons) if reason]
+    if not rows:
+        return []
+    names = source.cell_names(part.first_row, part.first_row + part.n_cells)
+    return [BadCell(part.first_row + i, names[i], part.reasons[i]) for i in rows]
+
+
+def _refuse_nothing(n_cells: int, bad: list[BadCell]) -> None:
+    if len(bad) < n_cells:
+        return
+    reasons: dict[str, int] = {}
+    for cell in bad:
+        reasons[cell.reason] = reasons.get(cell.reason, 0) + 1
+    found = "; ".join(f"{count:,} x {reason}" for reason, count in sorted(reasons.items(), key=lambda item: -item[1]))
+    raise CellsError(
+        f"None of the {n_cells:,} cells has an embedding ({found}), so nothing was written. Check that the counts are "
+        "where they were taken from (layer), and that the gene names are the right ones (gene_col)."
+    )
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux

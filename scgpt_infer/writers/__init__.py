@@ -1,0 +1,70 @@
+"""Results out: one short file a format, behind `WRITERS` from suffix to `Writer`.
+
+To add a format, write one module with a context manager that takes a `Target` and gives a `Sink`, and enter it.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from scgpt_infer.writers import csv, h5ad, npy, parquet
+from scgpt_infer.writers.sink import Part, Record, Sink, Target
+from scgpt_runtime.errors import MissingDependencyError, OutputError
+
+__all__ = ["WRITERS", "Part", "Record", "Sink", "Target", "Writer", "writer_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """One output format.
+
+    Attributes
+    ----------
+    open
+        Target to a context manager that gives the sink.
+    bytes_needed
+        Target to the free disk that writing it takes.
+    beside
+        Suffixes of further files that it writes.
+    needs, extra
+        Package that it imports, and the extra that installs it; empty: none.
+    """
+
+    open: Callable[[Target], AbstractContextManager[Sink]]
+    bytes_needed: Callable[[Target], int]
+    beside: tuple[str, ...] = ()
+    needs: str = ""
+    extra: str = ""
+
+
+WRITERS: dict[str, Writer] = {
+    ".csv": Writer(csv.open_csv, csv.bytes_needed, csv.BESIDE),
+    ".h5ad": Writer(h5ad.open_h5ad, h5ad.bytes_needed),
+    ".npy": Writer(npy.open_npy, npy.bytes_needed, npy.BESIDE),
+    ".parquet": Writer(parquet.open_parquet, parquet.bytes_needed, needs="pyarrow", extra="parquet"),
+}
+
+
+def writer_of(path: Path) -> Writer:
+    """The writer for a file name.
+
+    Raises
+    ------
+    OutputError
+        When no format has its suffix.
+    MissingDependencyError
+        When the format needs a package that is not installed.
+    """
+    writer = WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise OutputError(
+            f"{path} has the suffix {path.suffix or '(none)'!r}; expected one of {', '.join(sorted(WRITERS))}."
+        )
+    if writer.needs and find_spec(writer.needs) is None:
+        raise MissingDependencyError(
+            f"Writing {path.suffix} needs {writer.needs}, which is not installed: "
+            f'pip install "scgpt-infer[{writer.extra}]".'
+        )
+    return writer

@@ -1,0 +1,188 @@
+"""``.h5ad``: the input file plus ``obsm[key]`` and ``uns["scgpt_infer"]``, everything else as it was.
+
+The input is copied beside the final name, the embedding is added to the copy, and the copy takes the name: so
+adding to the input file itself is safe as well. Rows go to the disk as they come.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from scgpt_infer.writers.h5ad_copy import copy_first_cells, copy_whole, copy_without_matrices
+from scgpt_infer.writers.sink import Part, Record, Sink, Target, beside, output_errors, sync
+from scgpt_runtime.errors import OutputError
+
+__all__ = ["RECORD", "bytes_needed", "open_h5ad"]
+
+RECORD = "scgpt_infer"
+"""Key under ``uns`` that the facts of a run are written under."""
+
+
+def bytes_needed(target: Target) -> int:
+    """Room for the copy and the embedding."""
+    copy = 0 if target.source is None else target.source.stat().st_size
+    if target.source is not None and target.obs_only:
+        copy -= _matrix_bytes(target.source)
+    return copy + target.n_cells * target.dim * 4 + 65536
+
+
+@contextmanager
+def open_h5ad(target: Target) -> Iterator[Sink]:
+    """Open a sink that adds the embedding to a copy of the source."""
+    state = None if target.source is None else _state(target.source)
+    with beside(target.path) as temporary:
+        with _h5_errors(target.path):
+            _copy(target, temporary)
+            file = h5py.File(temporary, "r+")
+        try:
+            with _h5_errors(target.path):
+                dataset = _dataset(file, target)
+                _reserve(file, dataset, temporary)
+            yield H5adSink(target, temporary, file, dataset, state)
+        finally:
+            with suppress(OSError, RuntimeError):  # after a failed write, closing fails in the same way
+                file.close()
+
+
+@dataclass(frozen=True, slots=True)
+class H5adSink:
+    """Writes row ranges into the embedding's dataset."""
+
+    target: Target
+    temporary: Path
+    file: Any
+    dataset: Any
+    state: tuple[int, int, int] | None
+
+    def write(self, part: Part) -> None:
+        """Take the next rows."""
+        with _h5_errors(self.target.path):
+            self.dataset[part.first_row : part.first_row + part.n_cells] = part.vectors
+
+    def commit(self, record: Record) -> None:
+        """Write ``uns["scgpt_infer"]``, close the copy and give it its name."""
+        from anndata.io import write_elem
+
+        self._check_source()
+        with _h5_errors(self.target.path):
+            if "uns" not in self.file:
+                write_elem(self.file, "uns", {})
+            write_elem(self.file["uns"], RECORD, dict(record))
+            self.file.close()
+            sync(self.temporary, self.target.path)
+
+    def _check_source(self) -> None:
+        source = self.target.source
+        if source is not None and source == self.target.path and _state(source) != self.state:
+            raise OutputError(
+                f"{source} was changed by another program while it was being embedded, so the embedding was not added "
+                "to it. Run again when nothing else writes to it."
+            )
+
+
+def _copy(target: Target, temporary: Path) -> None:
+    if target.source is None:
+        _write_frames(target, temporary)
+        return
+    with h5py.File(target.source, "r") as source:
+        _refuse_old_format(source, target.source)
+        n_cells = _n_obs(source)
+    if target.n_cells < n_cells:
+        copy_first_cells(target.source, temporary, target.n_cells, matrices=not target.obs_only)
+    elif target.obs_only:
+        copy_without_matrices(target.source, temporary)
+    else:
+        copy_whole(target.source, temporary)
+
+
+def _write_frames(target: Target, temporary: Path) -> None:
+    import pandas as pd
+    from anndata import AnnData
+
+    obs = pd.DataFrame(index=pd.Index(target.names(0, target.n_cells)))
+    AnnData(obs=obs, var=pd.DataFrame(index=pd.Index(list(target.genes), dtype=str))).write_h5ad(temporary)
+
+
+def _refuse_old_format(source: Any, path: Path) -> None:
+    for name in ("obs", "obsm", "uns"):
+        if name in source and not isinstance(source[name], h5py.Group):
+            raise OutputError(
+                f"{path} stores {name} in the format of anndata before 0.7, which cannot be added to. Write it anew "
+                "with anndata.read_h5ad(...).write_h5ad(...), or write the embedding to .parquet or .npy."
+            )
+
+
+def _n_obs(source: Any) -> int:
+    obs = source["obs"]
+    return len(obs[obs.attrs.get("_index", "_index")])
+
+
+def _dataset(file: Any, target: Target) -> Any:
+    """The embedding's dataset, anndata's attributes on it; an older one is replaced."""
+    from anndata.io import write_elem
+
+    if "obsm" not in file:
+        write_elem(file, "obsm", {})
+    obsm = file["obsm"]
+    shape = (target.n_cells, target.dim)
+    if target.key in obsm:
+        old = obsm[target.key]
+        if isinstance(old, h5py.Dataset) and old.shape == shape and old.dtype == "<f4":
+            return old  # HDF5 does not give back the room of a deleted one: in place, the file would grow each time
+        del obsm[target.key]
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    plan.set_obj_track_times(False)
+    space = h5py.h5s.create_simple(shape)
+    h5py.h5d.create(obsm.id, target.key.encode(), h5py.h5t.IEEE_F32LE, space, dcpl=plan)
+    dataset = obsm[target.key]
+    dataset.attrs["encoding-type"] = "array"
+    dataset.attrs["encoding-version"] = "0.2.0"
+    return dataset
+
+
+def _reserve(file: Any, dataset: Any, temporary: Path) -> None:
+    """Take the disk blocks of the embedding now, so that a full disk shows before the first cell."""
+    offset, size = dataset.id.get_offset(), dataset.id.get_storage_size()
+    if offset is None or not size:
+        return
+    file.flush()
+    handle = os.open(temporary, os.O_RDWR)
+    try:
+        os.posix_fallocate(handle, offset, size)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _h5_errors(final: Path) -> Iterator[None]:
+    """As `output_errors`; HDF5 reports a failed flush as RuntimeError."""
+    with output_errors(final):
+        try:
+            yield
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
+
+
+def _matrix_bytes(source: Path) -> int:
+    total = 0
+
+    def add(name: str, element: Any) -> None:
+        nonlocal total
+        if isinstance(element, h5py.Dataset) and name.split("/")[0] in ("X", "layers", "raw", "obsp", "varp"):
+            total += element.id.get_storage_size()
+
+    with h5py.File(source, "r") as file:
+        file.visititems(add)
+    return total
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino

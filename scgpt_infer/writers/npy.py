@@ -1,0 +1,74 @@
+"""``.npy``: the bare (n_cells, dim) float32 array; cell names in ``x.cells.txt`` and the run in ``x.record.json``.
+
+Rows are appended as they come: no memory map, since a full disk would kill the process instead of raising.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+
+from scgpt_infer.writers.sink import Part, Record, Sink, Target, beside, output_errors, record_json, sync, write_all
+
+__all__ = ["BESIDE", "bytes_needed", "open_npy"]
+
+BESIDE = (".cells.txt", ".record.json")
+"""Suffixes of the files that lie beside the array."""
+
+_NAME_BYTES = 32
+
+
+def bytes_needed(target: Target) -> int:
+    """Room for the array and the names."""
+    return target.n_cells * (target.dim * 4 + _NAME_BYTES) + 4096
+
+
+@contextmanager
+def open_npy(target: Target) -> Iterator[Sink]:
+    """Open a sink for an ``.npy`` file and the two files beside it."""
+    names, record = (target.path.with_suffix(suffix) for suffix in BESIDE)
+    with (
+        beside(target.path) as array_path,
+        beside(names) as names_path,
+        beside(record) as record_path,
+        array_path.open("wb", buffering=0) as array_file,
+        names_path.open("wb", buffering=0) as names_file,
+    ):
+        header = {"descr": "<f4", "fortran_order": False, "shape": (target.n_cells, target.dim)}
+        with output_errors(target.path):
+            np.lib.format.write_array_header_1_0(array_file, header)
+        yield NpySink(target, array_file, names_file, {names: names_path, record: record_path, target.path: array_path})
+
+
+@dataclass(frozen=True, slots=True)
+class NpySink:
+    """Appends rows and names."""
+
+    target: Target
+    array: FileIO
+    names: FileIO
+    temporaries: dict[Path, Path]
+
+    def write(self, part: Part) -> None:
+        """Take the next rows."""
+        names = self.target.names(part.first_row, part.first_row + part.n_cells)
+        lines = "".join(f"{_one_line(name)}\n" for name in names)
+        with output_errors(self.target.path):
+            write_all(self.array, np.ascontiguousarray(part.vectors, dtype="<f4").data)
+            write_all(self.names, lines.encode())
+
+    def commit(self, record: Record) -> None:
+        """Give all three files their names, the array last."""
+        with output_errors(self.target.path):
+            self.temporaries[self.target.path.with_suffix(BESIDE[1])].write_bytes(record_json(record))
+            for final, temporary in self.temporaries.items():
+                sync(temporary, final)
+
+
+def _one_line(name: str) -> str:
+    return (
+        name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r") if "\n" in name or "\r" in name else name
+    )

@@ -1,0 +1,168 @@
+"""The seam between a run and a file: `Part` goes in, `Sink` takes it, `Target` says what the file shall hold.
+
+`beside` gives the one way in which a file of ours appears: written next to its final name, synced, renamed.
+It knows no format.
+"""
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scgpt_runtime.errors import OutputError
+
+__all__ = ["Part", "Record", "Sink", "Target", "beside", "output_errors", "record_json", "sync", "write_all"]
+
+Record = Mapping[str, str | int | float]
+"""Flat facts of a run, as they go into ``uns["scgpt_infer"]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Consecutive rows of the result.
+
+    Attributes
+    ----------
+    first_row
+        Row of the first cell in the source.
+    vectors
+        (n_cells, dim) float32, NaN for a cell without one.
+    reasons
+        (n_cells,) why a cell has no vector; empty where it has one.
+    """
+
+    first_row: int
+    vectors: NDArray[np.float32]
+    reasons: tuple[str, ...]
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return len(self.reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a file shall hold, known before the first cell.
+
+    Attributes
+    ----------
+    path
+        Final name.
+    n_cells, dim
+        Shape of the embedding.
+    key
+        Its name under ``obsm``, where the format has one.
+    names
+        Names of the cells of rows start to stop.
+    genes
+        Names of the genes, for a format that keeps them.
+    source
+        The ``.h5ad`` file that the cells come from; None when they come from elsewhere.
+    obs_only
+        Leave the source's matrices out.
+    """
+
+    path: Path
+    n_cells: int
+    dim: int
+    key: str
+    names: Callable[[int, int], list[str]]
+    genes: Sequence[str] = ()
+    source: Path | None = None
+    obs_only: bool = False
+
+
+class Sink(Protocol):
+    """Takes parts in row order and makes them a file.
+
+    It comes from a context manager; leaving that without a commit leaves nothing behind.
+    """
+
+    def write(self, part: Part) -> None:
+        """Take the next rows."""
+
+    def commit(self, record: Record) -> None:
+        """Add the facts of the run, finish the file and give it its final name."""
+
+
+@contextmanager
+def beside(final: Path) -> Iterator[Path]:
+    """Give a temporary file in the folder of `final`; it is removed on the way out if it is still there.
+
+    Parameters
+    ----------
+    final
+        Name that the file will get by `os.replace`; its folder exists.
+
+    Yields
+    ------
+    Path
+        An empty file with the permissions that a new file (or the one to be replaced) has.
+    """
+    with output_errors(final):
+        handle, name = tempfile.mkstemp(prefix=f".{final.name[:64]}.", suffix=".part", dir=final.parent)
+    temporary = Path(name)
+    try:
+        os.fchmod(handle, _mode(final))
+        os.close(handle)
+        yield temporary
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def sync(temporary: Path, final: Path) -> None:
+    """Bring a finished file to the disk and give it its final name, so that a crash leaves all of it or none."""
+    _fsync(temporary)
+    os.replace(temporary, final)
+    _fsync(final.parent)
+
+
+@contextmanager
+def output_errors(final: Path) -> Iterator[None]:
+    """Turn what the operating system says while a file is written into `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        found = "the disk is full" if full else f"{error}"
+        remedy = "Free some space, or write to another disk." if full else "Write somewhere else."
+        raise OutputError(f"{final} could not be written: {found}. Nothing was left behind. {remedy}") from error
+
+
+def write_all(file: FileIO, data: bytes | memoryview) -> None:
+    """Write all of `data` to an unbuffered file, so that nothing is left for closing to fail on."""
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[file.write(view) :]
+
+
+def record_json(record: Record) -> bytes:
+    """The facts of a run as a JSON file, for formats that cannot hold them."""
+    return (json.dumps(dict(record), indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _mode(final: Path) -> int:
+    if final.exists():
+        return final.stat().st_mode & 0o7777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
