@@ -25,15 +25,15 @@ class Gene:
 
     Attributes
     ----------
-    ids
-        Ensembl gene ids.
+    identifier
+        Ensembl gene id, empty for none.
     official
         GENCODE 44 name, GENCODE 48 name, HGNC approved symbol: those there are, in this order, each once.
     previous, alias
         HGNC's previous and alias symbols.
     """
 
-    ids: tuple[str, ...]
+    identifier: str
     official: tuple[str, ...]
     previous: tuple[str, ...] = ()
     alias: tuple[str, ...] = ()
@@ -72,9 +72,8 @@ def _resolve_ids(tokens: dict[str, int]) -> dict[str, int]:
     ensembl: dict[str, int] = {}
     for gene in _genes():
         known = [tokens[name] for name in gene.official if name in tokens]
-        for identifier in gene.ids:
-            if known and identifier not in tokens:
-                ensembl.setdefault(identifier, known[0])
+        if known and gene.identifier and gene.identifier not in tokens:
+            ensembl.setdefault(gene.identifier, known[0])
     return _versioned_tokens(tokens) | ensembl
 
 
@@ -96,7 +95,7 @@ def _resolve_aliases(tokens: dict[str, int]) -> dict[str, int]:
     official = {name for gene in _genes() for name in gene.official}
     for gene in _genes():
         own = _tokens_of(gene, tokens, official)
-        for symbol in {*gene.official, *gene.previous, *gene.alias}:
+        for symbol in (*gene.official, *gene.previous, *gene.alias):
             answers[symbol].update(own)
         for symbol in gene.official:
             owners[symbol].update(own)
@@ -121,22 +120,21 @@ def _tokens_of(gene: Gene, tokens: dict[str, int], official: set[str]) -> set[st
 
 @cache
 def _genes() -> tuple[Gene, ...]:
-    """Every gene of the tables: those of HGNC with their Ensembl ids, then the ids that HGNC does not have."""
-    by_symbol: dict[str, list[tuple[str, list[str]]]] = defaultdict(list)
+    """Every gene of the tables: those of HGNC with their Ensembl id, then the ids that HGNC does not have."""
+    gencode: dict[str, tuple[str, list[str]]] = {}  # HGNC symbol -> Ensembl id, its GENCODE names
     without = []
     for line in _lines("genes.tsv.gz"):
         identifier, old, new, approved = line.split("\t")
         names = [name for name in (old, new) if name]
         for symbol in _split(approved):
-            by_symbol[symbol].append((identifier, names))
+            gencode[symbol] = (identifier, names)
         if not approved:
-            without.append(Gene((identifier,), _once(names)))
+            without.append(Gene(identifier, _once(names)))
     genes = []
     for line in _lines("symbols.tsv.gz"):
         symbol, previous, alias = line.split("\t")
-        rows = by_symbol[symbol]
-        names = [name for _, gencode in rows for name in gencode]
-        genes.append(Gene(tuple(i for i, _ in rows), _once([*names, symbol]), _split(previous), _split(alias)))
+        identifier, names = gencode.get(symbol, ("", []))
+        genes.append(Gene(identifier, _once([*names, symbol]), _split(previous), _split(alias)))
     return (*genes, *without)
 
 
