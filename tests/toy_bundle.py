@@ -12,9 +12,10 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from scgpt_runtime.bundle import seal
-from scgpt_runtime.cells import TokenBlock
+from scgpt_runtime.cells import CellBlock, TokenBlock
 from scgpt_runtime.golden import Golden
 from scgpt_runtime.manifest import GraphRecord, Manifest, TensorSpec, TokenizerSettings
+from scgpt_runtime.tokenizer import tokenize
 from scgpt_runtime.vocab import Vocabulary
 
 GENES = 60
@@ -100,23 +101,34 @@ def tokens_of(lengths, seed: int = 0, settings: TokenizerSettings = SETTINGS) ->
 
 
 def golden(n_cells: int = 16) -> Golden:
-    """Cells of whole numbers; tokens and vectors are placeholders of the right shape."""
+    """Cells of whole numbers, some too long, with the tokens and vectors that they must become."""
     random = np.random.default_rng(1)
-    tokens = tokens_of(random.integers(2, 24, n_cells))
+    sizes = random.integers(1, 40, n_cells)
+    indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    ids = np.concatenate([random.choice(GENES, size, replace=False) for size in sizes]).astype(np.uint16)
+    data = random.integers(1, 9, len(ids)).astype(np.float32)
+    block = CellBlock(indptr, ids.astype(np.int32), data, 0)
+    tokens = tokenize(block, np.arange(GENES + 2), SETTINGS, GENES + 2)
     vectors = np.stack([answer(tokens, cell) for cell in range(n_cells)])
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    indptr = np.arange(n_cells + 1, dtype=np.int64) * 30
-    ids = np.concatenate([random.choice(GENES, 30, replace=False) for _ in range(n_cells)]).astype(np.uint16)
-    data = random.integers(1, 9, len(ids)).astype(np.float32)
     return Golden(indptr, ids, data, tokens.ids, tokens.values, tokens.offsets, vectors)
+
+
+def cells(n_cells: int, seed: int = 0, first_row: int = 0) -> CellBlock:
+    """Random cells over the toy's genes."""
+    random = np.random.default_rng(seed)
+    sizes = random.integers(1, 40, n_cells)
+    indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    ids = np.concatenate([[], *(random.choice(GENES, size, replace=False) for size in sizes)])
+    return CellBlock(indptr, ids.astype(np.int32), random.integers(1, 9, len(ids)).astype(np.float32), first_row)
 
 
 def manifest(**changes) -> Manifest:
     """A manifest that fits the toy graph."""
-    cells = ("cells", "tokens")
+    both = ("cells", "tokens")
     inputs = (
-        TensorSpec("ids", "uint16", cells),
-        TensorSpec("values", "uint8", cells),
+        TensorSpec("ids", "uint16", both),
+        TensorSpec("values", "uint8", both),
         TensorSpec("lengths", "int32", ("cells",)),
     )
     graph = GraphRecord(

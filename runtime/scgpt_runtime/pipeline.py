@@ -131,7 +131,7 @@ def _mark_not_finite(
     """A good cell whose answer overflowed becomes a bad cell: an infinity must not pass for a vector."""
     finite = np.ones(len(faults), bool)
     for rows in outputs.values():
-        finite &= np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+        finite &= np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
     faults[~finite & (faults == CellFault.NONE)] = CellFault.NOT_FINITE
     bad = faults != CellFault.NONE
     lengths[bad] = 0

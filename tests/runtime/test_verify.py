@@ -1,0 +1,65 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import toy_bundle as toy
+from scgpt_runtime.bundle import Bundle, seal
+from scgpt_runtime.errors import ProviderError
+from scgpt_runtime.verify import one_minus_cosine, verify
+
+
+def test_a_good_bundle_passes_here(tmp_path):
+    (result,) = verify(Bundle.open(toy.write(tmp_path / "toy")))
+    assert result.passed
+    assert result.tokens_equal
+    assert result.worst < 1e-12
+    assert (result.precision, result.cells, result.limit) == ("fp32", 16, 1e-6)
+    assert result.provider.startswith("CPUExecutionProvider")
+
+
+def resealed(folder, golden) -> Bundle:
+    golden.save(folder / "golden.npz")
+    seal(folder, toy.manifest())
+    return Bundle.open(folder)
+
+
+def test_one_wrong_token_fails(tmp_path):
+    folder = toy.write(tmp_path / "toy")
+    values = toy.golden().values.copy()
+    values[-1] ^= 1
+    (result,) = verify(resealed(folder, replace(toy.golden(), values=values)))
+    assert not result.tokens_equal
+    assert not result.passed
+
+
+def test_the_worst_cell_counts(tmp_path):
+    folder = toy.write(tmp_path / "toy")
+    vectors = toy.golden().vectors.copy()
+    vectors[11] += 0.01
+    (result,) = verify(resealed(folder, replace(toy.golden(), vectors=vectors)))
+    assert result.tokens_equal
+    assert not result.passed
+    assert result.worst > 1e-6
+
+
+def test_a_cell_without_a_vector_fails(tmp_path):
+    folder = toy.write(tmp_path / "toy", external=None)
+    (folder / "graphs" / "embed.onnx").write_bytes(toy.model(scale=float("inf")).SerializeToString())
+    (result,) = verify(resealed(folder, toy.golden()))
+    assert result.worst == math.inf
+    assert not result.passed
+
+
+def test_a_precision_that_is_not_sealed_is_refused(tmp_path):
+    with pytest.raises(ProviderError, match="sealed: fp32"):
+        verify(Bundle.open(toy.write(tmp_path / "toy")), precision="int8")
+
+
+def test_one_minus_cosine_resolves_far_below_the_fp32_limit():
+    one = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 0.0]], np.float32)
+    two = np.array([[1.0, 1e-5], [3.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]], np.float32)
+    found = one_minus_cosine(one, two)
+    np.testing.assert_allclose(found[:4], [5e-11, 0, 1, 2], rtol=1e-3)
+    assert found[4] == math.inf
