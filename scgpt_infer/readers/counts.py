@@ -6,9 +6,9 @@ is known is a sample of rows.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scgpt_infer.readers.matrix import Rows, sample
 from scgpt_runtime.cells import CellBlock
@@ -83,22 +83,26 @@ def recognise(block: CellBlock, logged: bool) -> Look:
     logged
         Whether the file says that its values were logged.
     """
-    cells = np.repeat(np.arange(block.n_cells), np.diff(block.indptr))  # (n_values,) row of each value
-    n_negative = len(np.unique(cells[block.data < 0]))
-    finite = np.isfinite(block.data)
-    values, cells = block.data[finite].astype(np.float64), cells[finite]
+    n_negative = 0
+    whole = True
+    top = 0.0
+    sums, unlogged_sums = [], []
+    # Row by row: a sample of a dense matrix is large, and must not be held in float64 beside itself.
+    for start, stop in pairwise(block.indptr.tolist()):
+        row = block.data[start:stop]
+        n_negative += bool(np.any(row < 0))
+        row = row[np.isfinite(row)].astype(np.float64)
+        whole = whole and bool(np.all(row == np.rint(row)))
+        top = max(top, float(row.max(initial=0.0)))
+        sums.append(float(row.sum()))
+        unlogged_sums.append(float(np.expm1(np.minimum(row, LOG_CEILING)).sum()))
     if 2 * n_negative > block.n_cells:
-        kind = "scaled"
-    elif np.all(values == np.rint(values)):
-        kind = "integer"
-    elif values.max() >= LOG_CEILING:
-        kind = "normalised"
+        values = "scaled"
+    elif whole:
+        values = "integer"
     else:
-        plain = _spread(values, cells, block.n_cells)
-        unlogged = _spread(np.expm1(values), cells, block.n_cells)
-        equal_sums = plain <= SAME_SUM and plain < unlogged
-        kind = "log1p" if not equal_sums and (unlogged <= SAME_SUM or logged) else "normalised"
-    return Look(kind, block.n_cells, n_negative)
+        values = "log1p" if _is_logged(top, _spread(sums), _spread(unlogged_sums), logged) else "normalised"
+    return Look(values, block.n_cells, n_negative)
 
 
 def choose(matrices: Mapping[str, Callable[[], Rows]], layer: str | None, logged: bool, where: str) -> Counts:
@@ -124,7 +128,7 @@ def choose(matrices: Mapping[str, Callable[[], Rows]], layer: str | None, logged
     """
     name = _named(layer, matrices, where)
     rows = matrices[name]()
-    look = recognise(sample(rows), logged)
+    look = _look(rows, logged)
     if look.values != "scaled":
         why = "it was asked for" if layer is not None else _REASONS.get(name, "")
         return Counts(name, rows, look.values, why)
@@ -151,16 +155,18 @@ def _named(layer: str | None, matrices: Mapping[str, object], where: str) -> str
                 return name
         what = "has no X and no layer 'counts'"
     else:
-        for name in ({"X": "X", "raw": "raw/X"}.get(layer, f"layers/{layer}"), layer):
+        meant = {"X": ("X", "layers/X"), "raw": ("raw/X", "layers/raw")}.get(layer, (f"layers/{layer}", layer))
+        for name in meant:
             if name in matrices:
                 return name
-        what = "has no raw" if layer == "raw" else "has no X" if layer == "X" else f"has no layer {layer!r}"
+        what = f"has no {layer}" if layer in ("X", "raw") else f"has no layer {layer!r}"
     there = ", ".join(_option(name) for name in matrices)
     raise CellsError(f"{where} {what}; " + (f"choose one of: {there}." if there else "it has no matrix at all."))
 
 
 def _option(name: str) -> str:
-    return "--layer " + ("raw" if name == "raw/X" else name.removeprefix("layers/"))
+    short = name.removeprefix("layers/")
+    return "--layer " + ("raw" if name == "raw/X" else name if short in ("X", "raw") else short)
 
 
 def _fit(matrices: Mapping[str, Callable[[], Rows]], refused: str, logged: bool) -> dict[str, str]:
@@ -171,7 +177,7 @@ def _fit(matrices: Mapping[str, Callable[[], Rows]], refused: str, logged: bool)
             continue
         try:
             rows = opened()
-            values = recognise(sample(rows), logged).values
+            values = _look(rows, logged).values
             rows.close()
         except CellsError:
             continue
@@ -180,10 +186,24 @@ def _fit(matrices: Mapping[str, Callable[[], Rows]], refused: str, logged: bool)
     return fit
 
 
-def _spread(values: NDArray[np.float64], cells: NDArray[np.int64], n_cells: int) -> float:
-    sums = np.bincount(cells, weights=values, minlength=n_cells)
-    sums = sums[sums > 0]
-    if len(sums) < 2:
+def _look(rows: Rows, logged: bool) -> Look:
+    try:
+        return recognise(sample(rows), logged)
+    except BaseException:
+        rows.close()
+        raise
+
+
+def _is_logged(top: float, spread: float, unlogged_spread: float, said: bool) -> bool:
+    if top >= LOG_CEILING or (spread <= SAME_SUM and spread < unlogged_spread):
+        return False
+    return said or unlogged_spread <= SAME_SUM
+
+
+def _spread(sums: list[float]) -> float:
+    """Distance of the 5th and 95th percentile of the positive sums, as a part of their median."""
+    positive = [total for total in sums if total > 0]
+    if len(positive) < 2:
         return float("inf")
-    low, middle, high = np.percentile(sums, (5, 50, 95))
+    low, middle, high = np.percentile(positive, (5, 50, 95))
     return float((high - low) / middle)

@@ -57,10 +57,9 @@ class Frame:
 def _column_names(element: h5py.Group | h5py.Dataset) -> list[str]:
     if isinstance(element, h5py.Dataset):
         return list(element.dtype.names or ())
-    names = [name for name in element if name != "__categories"]
-    # A name with a slash is nested in the file; only the list of columns tells that it is one name.
+    # A name with a slash is nested in the file: only the list of columns tells that it is one name.
     listed = texts(np.ravel(element.attrs.get("column-order", np.array([], object))))
-    return names + [name for name in listed if name not in names]
+    return listed + [name for name in texts(element) if name not in listed and name != "__categories"]
 
 
 def _index_name(element: h5py.Group | h5py.Dataset, names: list[str], where: str) -> str:

@@ -14,7 +14,7 @@ from scgpt_infer.readers.damage import reading
 from scgpt_infer.readers.elements import open_rows
 from scgpt_infer.readers.frame import Frame
 from scgpt_infer.readers.matrix import Rows
-from scgpt_infer.readers.names import INDEX, GeneNames
+from scgpt_infer.readers.names import INDEX, GeneNames, texts
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
@@ -23,6 +23,7 @@ __all__ = ["H5adCells"]
 # A compressed chunk is unpacked whole: one that two row ranges share stays in memory between them.
 CHUNK_CACHE_BYTES = 32 << 20
 CHUNK_CACHE_SLOTS = 10_007
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 class H5adCells:
@@ -97,7 +98,8 @@ def _open(path: Path) -> h5py.File:
         raise CellsError(f"{path} cannot be opened: {error.strerror}. Check the path and its permissions.") from error
     if not head:
         raise CellsError(f"{path} is empty (0 bytes); expected an h5ad file. Copy or download it again.")
-    if not h5py.is_hdf5(path):
+    # A cut file may fail the library's own test and yet bear the signature: then it is damaged, not another format.
+    if head != SIGNATURE and not h5py.is_hdf5(path):
         raise CellsError(
             f"{path} is not an HDF5 file (it begins with {head!r}); expected an h5ad file. "
             "Check what it is, unpack it if it is packed, or convert it with scanpy."
@@ -109,7 +111,7 @@ def _open(path: Path) -> h5py.File:
 
 def _tables(file: h5py.File, path: Path) -> tuple[Frame, Frame, Frame | None]:
     with reading(str(path)):
-        parts = list(file)
+        parts = texts(file)
         raw = file.get("raw/var", file.get("raw.var"))
         tables = [file.get("obs"), file.get("var")]
     if "mod" in parts:

@@ -22,7 +22,7 @@ SLAB_BYTES = 64 << 20
 # Values of indptr that are checked at once when a matrix is opened.
 CHECK_ROWS = 1 << 20
 # Neighbouring rows are read together for the sample: a chunk of a compressed file costs much more than a row of it.
-SAMPLE_RUN = 20
+SAMPLE_RUNS = 50
 REPAIR = "The file was not written whole, or by a faulty program: write it again from the original data."
 
 
@@ -150,11 +150,14 @@ def blocks(rows: Rows, range_rows: int, stop: int | None = None) -> Iterator[Cel
 
 
 def sample(rows: Rows, n: int = 1000) -> CellBlock:
-    """About ``n`` rows in short runs spread evenly over the matrix, always the same; ``first_row`` means nothing."""
+    """About ``n`` rows in short runs spread evenly over the matrix, always the same; all rows where there are fewer.
+
+    The block's ``first_row`` is 0 and says nothing of where its rows stand.
+    """
     n_rows = rows.shape[0]
     if n_rows <= n:
         return rows.read(0, n_rows)
-    run = min(SAMPLE_RUN, n)
+    run = max(1, n // SAMPLE_RUNS)
     starts = np.linspace(0, n_rows - run, n // run).astype(np.int64)
     parts = [rows.read(int(start), int(start) + run) for start in starts]
     counts = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.indptr) for part in parts)])

@@ -88,7 +88,7 @@ class AnnDataCells:
 
 
 class _ViewRows:
-    """Rows of a view, subset block by block: asking a view for its matrix would copy all of it.
+    """Rows of a CSR or dense matrix of a view, subset block by block: to ask the view for it would copy all of it.
 
     Parameters
     ----------
@@ -126,12 +126,19 @@ def _part(cells: AnnData, start: int, stop: int) -> AnnData:
 
 def _matrices(cells: AnnData) -> dict[str, Callable[[], Rows]]:
     takes: dict[str, Callable[[AnnData], Any]] = {}
-    if cells.is_view or cells.X is not None:
+    if _has_x(cells):
         takes["X"] = lambda part: part.X
     takes |= {f"layers/{name}": partial(_layer, name) for name in cells.layers}
     if cells.raw is not None:
         takes["raw/X"] = lambda part: part.raw.X
     return {name: partial(_open, cells, take, name) for name, take in takes.items()}
+
+
+def _has_x(cells: AnnData) -> bool:
+    try:
+        return (_part(cells, 0, 1) if cells.is_view else cells).X is not None
+    except KeyError:  # a backed file without it
+        return False
 
 
 def _layer(name: str, cells: AnnData) -> Any:
@@ -141,9 +148,14 @@ def _layer(name: str, cells: AnnData) -> Any:
 def _open(cells: AnnData, take: Callable[[AnnData], Any], name: str) -> Rows:
     where = f"{name} of {OBJECT}"
     shape = (cells.n_obs, cells.raw.n_vars if name == "raw/X" else cells.n_vars)
-    if cells.is_view:
-        return _ViewRows(cells, take, where, shape)
-    return open_rows(take(cells), where, shape)
+    if not cells.is_view or _by_genes(take(_part(cells, 0, 1))):
+        return open_rows(take(cells), where, shape)
+    return _ViewRows(cells, take, where, shape)
+
+
+def _by_genes(element: Any) -> bool:
+    """Whether it is CSC, of which each row range costs a pass over all of it."""
+    return getattr(element, "format", None) == "csc"
 
 
 def _column(genes: Any, name: str) -> list[str]:
