@@ -37,10 +37,10 @@ FORMAT = 1
 CANDIDATES = ("feature_name", "gene_symbols", "gene_name", "gene_ids", "index")
 """Where gene names are looked for, in the order that decides between equally good ones."""
 
-MIN_MATCH = 0.05
+MIN_MATCH = 0.1
 """Default share of a file's columns that must be known.
 
-Human files reach 0.5 (every gene of GENCODE) to 1, genes beside 200,000 peaks still 0.1; mouse symbols reach 0.001.
+Human files reach 0.5 (every gene of GENCODE) to 1, genes beside 200,000 peaks still 0.12; mouse symbols reach 0.001.
 """
 
 FEW = 5
