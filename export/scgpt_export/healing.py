@@ -172,7 +172,8 @@ def config_from(
     n_tokens, dim = state[GENE_TABLE].shape
     style = value_style(state, args)
     n_input_bins = rows(state, "value_encoder.embedding.weight") if style == "category" else None
-    n_layers_cls = len([i for i in indices(state, "cls_decoder._decoder.") if i % 3 == 0]) + 1
+    # Linear, activation and LayerNorm by turns, so every third number is a layer; one more gives the logits.
+    linears = [i for i in indices(state, "cls_decoder._decoder.") if i % 3 == 0]
     config = ModelConfig(
         n_tokens=n_tokens,
         dim=dim,
@@ -191,7 +192,7 @@ def config_from(
         # The query styles of this decoder (fc1, fc2) never ran in scGPT itself, so there is nothing to be faithful to.
         mvc=any_under(state, "mvc_decoder.") and not any_under(state, "mvc_decoder.fc1."),
         n_cls=heads.n_cls,
-        n_layers_cls=n_layers_cls,
+        n_layers_cls=len(linears) + 1 if heads.n_cls else 3,
         dab=heads.dab,
     )
     return config, differences(config, args)

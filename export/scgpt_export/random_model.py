@@ -1,6 +1,7 @@
 """Seeded random checkpoints in the layout of the public ones, for benchmarks and tests without the weights.
 
-In: a size and a seed. Out: a folder of ``args.json``, ``vocab.json`` and ``best_model.pt``. Its embeddings mean nothing.
+In: a size and a seed. Out: a folder of ``args.json``, ``vocab.json`` and ``best_model.pt``. Its embeddings mean
+nothing.
 """
 
 import json

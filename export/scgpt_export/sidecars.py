@@ -92,8 +92,8 @@ def tokens_by_id(path: Path, mapping: Any) -> list[str]:
     if twice:
         shared = [token for token, index in mapping.items() if index == twice[0]]
         raise CheckpointError(
-            f"{path.name} gives the id {twice[0]} to {some(shared)}, and {len(twice)} ids in all more than once: "
-            "expected one token an id."
+            f"{path.name} gives the id {twice[0]} to {some(shared)}, and {len(twice)} ids in all to more than one "
+            "token: expected one token an id."
         )
     gaps = sorted(set(range(len(mapping))) - set(mapping.values()))
     if gaps:

@@ -53,7 +53,7 @@ def read_torch(path: Path) -> object:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        if "global" in str(error).lower():
+        if "unsupported" in str(error).lower():  # a global or an opcode that plain tensors have no use for
             raise CheckpointError(
                 f"{path.name} holds a pickle with code or objects in it, which is refused and was not run; expected "
                 "tensors alone. Where the file is yours, save model.state_dict() or a .safetensors file."
