@@ -53,21 +53,24 @@ def read_torch(path: Path) -> object:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        if "unsupported" in str(error).lower():  # a global or an opcode that plain tensors have no use for
+        if "global" in str(error).lower():  # the pickle asks for a function or class
             raise CheckpointError(
                 f"{path.name} holds a pickle with code or objects in it, which is refused and was not run; expected "
                 "tensors alone. Where the file is yours, save model.state_dict() or a .safetensors file."
             ) from error
-        raise damaged(path, error) from error
+        reason = "it is a pickle, or starts like one, of something else than tensors, which is not run"
+        raise damaged(path, reason) from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
     except Exception as error:  # torch's reader raises whatever a damaged file leads it to
         raise damaged(path, error) from error
 
 
-def damaged(path: Path, error: Exception) -> CheckpointError:
+def damaged(path: Path, error: Exception | str) -> CheckpointError:
     """The error for a file that ends early or is not what its name says."""
-    reason = str(error).split("\n")[0].split(". ")[0].strip() or type(error).__name__
+    reason = str(error).split("\n")[0].split(". ")[0].strip()
+    if " " not in reason:  # a bare KeyError tells nobody anything
+        reason = "its content is not that of torch.save"
     return CheckpointError(
         f"{path.name} ({path.stat().st_size:,} bytes) is not a whole weights file: {reason}. Download or copy it again."
     )

@@ -37,7 +37,7 @@ def malicious(path: Path, proof: Path, form: str) -> Path:
 def test_a_pickle_with_code_is_refused_and_nothing_runs(tmp_path: Path, form: str) -> None:
     proof = tmp_path / "it_ran"
     path = malicious(tmp_path / "best_model.pt", proof, form)
-    with pytest.raises(CheckpointError, match="refused and was not run"):
+    with pytest.raises(CheckpointError, match="not run"):
         read_tensors(path)
     assert not proof.exists()
 
