@@ -21,7 +21,7 @@ from scgpt_infer import __version__
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.errors import BundleError, CheckpointError, MissingDependencyError
 
-__all__ = ["SHIPPED", "resolve", "usable_cache", "user_cache"]
+__all__ = ["SHIPPED", "open_bundle", "resolve", "usable_cache", "user_cache"]
 
 SHIPPED = ("demo",)
 """Names of the models that come with the package."""
@@ -67,12 +67,21 @@ def resolve(
         When a checkpoint is to be exported and the export extra is not installed.
     """
     cache_dir = usable_cache(cache_dir)
-    if str(model) in SHIPPED and isinstance(model, str):
-        return Bundle.open(_shipped(model), cache_dir)
-    path = _existing(model)
+    path = _found(model)
     if _kind(path) == "bundle":
         return Bundle.open(path, cache_dir)
     return _exported(path, cache_dir, precision, say)
+
+
+def open_bundle(model: str | Path, cache_dir: Path | None = None) -> Bundle:
+    """Open the bundle that a name or path means; a checkpoint is refused, with the command that exports it.
+
+    Raises
+    ------
+    BundleError
+        When there is no bundle.
+    """
+    return Bundle.open(_found(model), usable_cache(cache_dir))
 
 
 def user_cache(environment: Mapping[str, str] = os.environ) -> Path | None:
@@ -120,7 +129,9 @@ def _shipped(name: str) -> Path:
     return folder
 
 
-def _existing(model: str | Path) -> Path:
+def _found(model: str | Path) -> Path:
+    if isinstance(model, str) and model in SHIPPED:
+        return _shipped(model)
     if not str(model).strip():
         raise BundleError(f"The model's name is empty. {_ACCEPTED}")
     path = Path(model).expanduser()

@@ -1,4 +1,4 @@
-"""``.csv``: columns ``cell``, ``e0``, ``e1``, ..., ``error``; the run in ``x.record.json``.
+"""``.csv``: columns ``cell``, ``e0``, ``e1``, ..., ``error``; the run in ``x.csv.json``.
 
 Nine digits bring every float32 back bit for bit. A cell without an embedding has empty fields and its reason.
 """
@@ -15,7 +15,7 @@ from scgpt_infer.writers.sink import Part, Record, Sink, Target, beside, output_
 
 __all__ = ["BESIDE", "bytes_needed", "open_csv"]
 
-BESIDE = (".record.json",)
+BESIDE = (".csv.json",)
 """Suffixes of the files that lie beside the table."""
 
 _NAME_BYTES = 32

@@ -38,7 +38,7 @@ def open_h5ad(target: Target) -> Iterator[Sink]:
     with beside(target.path) as temporary:
         with _h5_errors(target.path):
             _copy(target, temporary)
-            file = h5py.File(temporary, "r+")
+            file = h5py.File(temporary, "r+", locking=False)  # ours alone; some network disks have no locks
         try:
             with _h5_errors(target.path):
                 dataset = _dataset(file, target)

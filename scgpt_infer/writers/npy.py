@@ -1,4 +1,4 @@
-"""``.npy``: the bare (n_cells, dim) float32 array; cell names in ``x.cells.txt`` and the run in ``x.record.json``.
+"""``.npy``: the bare (n_cells, dim) float32 array; cell names in ``x.cells.txt`` and the run in ``x.npy.json``.
 
 Rows are appended as they come: no memory map, since a full disk would kill the process instead of raising.
 """
@@ -15,7 +15,7 @@ from scgpt_infer.writers.sink import Part, Record, Sink, Target, beside, output_
 
 __all__ = ["BESIDE", "bytes_needed", "open_npy"]
 
-BESIDE = (".cells.txt", ".record.json")
+BESIDE = (".cells.txt", ".npy.json")
 """Suffixes of the files that lie beside the array."""
 
 _NAME_BYTES = 32

@@ -113,7 +113,7 @@ def beside(final: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{final.name[:64]}.", suffix=".part", dir=final.parent)
     temporary = Path(name)
     try:
-        os.fchmod(handle, _mode(final))
+        _permit(handle, final)
         os.close(handle)
         yield temporary
     finally:
@@ -160,9 +160,14 @@ def _fsync(path: Path) -> None:
         os.close(handle)
 
 
-def _mode(final: Path) -> int:
+def _permit(handle: int, final: Path) -> None:
+    """Give a temporary file the owner and mode of the file that it replaces, or those of a new file."""
     if final.exists():
-        return final.stat().st_mode & 0o7777
+        old = final.stat()
+        with suppress(PermissionError):  # only root may give files away
+            os.fchown(handle, old.st_uid, old.st_gid)
+        os.fchmod(handle, old.st_mode & 0o7777)
+        return
     mask = os.umask(0)
     os.umask(mask)
-    return 0o666 & ~mask
+    os.fchmod(handle, 0o666 & ~mask)
