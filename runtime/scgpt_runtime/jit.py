@@ -19,12 +19,14 @@ import numba.core.config
 __all__ = ["cached", "inner"]
 
 config: Any = numba.core.config
+njit: Any = numba.njit  # its stubs do not know the wrapper options
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def inner(function: F) -> F:
     """Compile a function that only other compiled functions of the same file call; it is cached with its callers."""
-    compiled: Any = numba.njit(nogil=True)(function)
+    # Wrappers for callers that are not there would take half of the time to compile.
+    compiled: Any = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     result: F = compiled
     return result
 
@@ -36,7 +38,7 @@ def cached(function: F) -> F:
     none of these can be written it lies in a private temporary folder, and if that cannot be had the function is
     compiled anew in each process.
     """
-    compiled: Any = numba.njit(nogil=True)(function)
+    compiled: Any = njit(nogil=True, no_cfunc_wrapper=True)(function)
     if hasattr(compiled, "enable_caching"):  # absent with NUMBA_DISABLE_JIT
         _cache(compiled)
     result: F = compiled

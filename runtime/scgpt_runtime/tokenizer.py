@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_runtime import kernels
 from scgpt_runtime.cells import CellBlock, TokenBlock
 from scgpt_runtime.errors import CellsError, GenesError, OptionError
+from scgpt_runtime.kernels import tokenize_rows
 from scgpt_runtime.manifest import TokenizerSettings
+from scgpt_runtime.workspace import Cells, Columns, Rules, Tokens, scratch
 
 __all__ = ["tokenize"]
 
@@ -59,12 +60,9 @@ def tokenize(
     cells = _checked_cells(block)
     places = _places(_checked_columns(columns, vocabulary_size))
     rules = _rules(settings)
-    n_cells = len(cells.indptr) - 1
-    lengths, faults = np.zeros(n_cells, np.int64), np.zeros(n_cells, np.uint8)
-    binned = settings.value_style == "binned"
 
-    def part(rows: tuple[int, int]) -> kernels.Tokens:
-        return _tokenize_rows(*rows, cells, places, rules, binned, lengths, faults)
+    def part(rows: tuple[int, int]) -> Tokens:
+        return _tokenize_rows(*rows, cells, places, rules)
 
     ranges = _split(cells.indptr, threads)
     if len(ranges) == 1:
@@ -73,38 +71,32 @@ def tokenize(
         with ThreadPoolExecutor(len(ranges)) as pool:
             parts = list(pool.map(part, ranges))
     ids = np.concatenate([p.ids for p in parts])
-    offsets = np.zeros(n_cells + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
+    binned = settings.value_style == "binned"
+    offsets = np.zeros(block.n_cells + 1, np.int64)
+    np.cumsum(np.concatenate([np.diff(p.ends) for p in parts]), out=offsets[1:])
     return TokenBlock(
         ids=ids.astype(np.uint16) if vocabulary_size <= 0xFFFF else ids,
         values=np.concatenate([p.codes if binned else p.values for p in parts]),
         offsets=offsets,
-        faults=faults,
+        faults=np.concatenate([p.faults for p in parts]),
         first_row=block.first_row,
     )
 
 
-def _tokenize_rows(
-    first: int,
-    last: int,
-    cells: kernels.Cells,
-    places: kernels.Columns,
-    rules: kernels.Rules,
-    binned: bool,
-    lengths: NDArray[np.int64],
-    faults: NDArray[np.uint8],
-) -> kernels.Tokens:
+def _tokenize_rows(first: int, last: int, cells: Cells, places: Columns, rules: Rules) -> Tokens:
     stored = np.diff(cells.indptr[first : last + 1])
-    room = int(np.minimum(stored, rules.keep).sum()) + (last - first)
-    out = kernels.Tokens(
+    room = int(np.minimum(stored, rules.keep).sum()) + len(stored)
+    binned = len(rules.quantiles) > 0
+    out = Tokens(
         ids=np.empty(room, np.uint32),
         codes=np.empty(room if binned else 0, np.uint8),
         values=np.empty(0 if binned else room, np.float32),
-        lengths=lengths,
-        faults=faults,
+        ends=np.zeros(len(stored) + 1, np.int64),
+        faults=np.zeros(len(stored), np.uint8),
     )
-    memory = kernels.scratch(len(places.rank), len(places.ids), int(stored.max(initial=0)))
-    end = kernels.tokenize_rows(first, last, cells, places, rules, out, memory)
+    memory = scratch(len(places.place), len(places.ids), int(stored.max(initial=0)))
+    tokenize_rows(first, cells, places, rules, out, memory)
+    end = int(out.ends[-1])
     return out._replace(ids=out.ids[:end], codes=out.codes[:end], values=out.values[:end])
 
 
@@ -116,7 +108,7 @@ def _split(indptr: NDArray[np.int64], parts: int) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(cuts) if b > a] or [(0, n_cells)]
 
 
-def _rules(settings: TokenizerSettings) -> kernels.Rules:
+def _rules(settings: TokenizerSettings) -> Rules:
     binned = settings.value_style == "binned"
     if settings.max_length < 2:
         raise OptionError(f"max_length is {settings.max_length}; a cell needs at least 2 tokens: <cls> and one gene.")
@@ -124,7 +116,7 @@ def _rules(settings: TokenizerSettings) -> kernels.Rules:
         raise OptionError(f"n_bins is {settings.n_bins}; value codes are one byte, so it must lie in 2 to 254.")
     if not 0 <= settings.seed < 2**64:
         raise OptionError(f"seed is {settings.seed}; it must lie in 0 to 2**64 - 1.")
-    return kernels.Rules(
+    return Rules(
         quantiles=_read_only(np.linspace(0, 1, settings.n_bins - 1) if binned else np.empty(0), np.float64),
         seed=np.uint64(settings.seed),
         keep=settings.max_length - 1,
@@ -136,17 +128,17 @@ def _rules(settings: TokenizerSettings) -> kernels.Rules:
     )
 
 
-def _places(columns: NDArray[np.int64]) -> kernels.Columns:
+def _places(columns: NDArray[np.int64]) -> Columns:
     """Sort the known columns by token id, so that a row is put into canonical order without a sort of its own."""
     known = np.flatnonzero(columns >= 0)
     ids = columns[known].astype(np.uint32)
     # numpy's stable sort of 16-bit numbers is a radix sort
     order = np.argsort(ids.astype(np.uint16) if ids.max(initial=0) <= 0xFFFF else ids, kind="stable")
-    rank = np.full(len(columns), -1, np.int32)
-    rank[known[order]] = np.arange(len(known), dtype=np.int32)
+    place = np.full(len(columns), -1, np.int32)
+    place[known[order]] = np.arange(len(known), dtype=np.int32)
     ids = ids[order]
-    return kernels.Columns(
-        rank=_read_only(rank, np.int32), ids=_read_only(ids, np.uint32), repeats=bool((ids[1:] == ids[:-1]).any())
+    return Columns(
+        place=_read_only(place, np.int32), ids=_read_only(ids, np.uint32), repeats=bool((ids[1:] == ids[:-1]).any())
     )
 
 
@@ -160,7 +152,7 @@ def _checked_columns(columns: NDArray[np.int64], vocabulary_size: int) -> NDArra
     return columns
 
 
-def _checked_cells(block: CellBlock) -> kernels.Cells:
+def _checked_cells(block: CellBlock) -> Cells:
     """Refuse what is no CSR matrix; the kernels trust the row pointers but no column number and no value."""
     indptr = np.asarray(block.indptr)
     n_values = len(block.data)
@@ -177,7 +169,7 @@ def _checked_cells(block: CellBlock) -> kernels.Cells:
         indices = np.where((indices < 0) | (indices > limit), -1, indices)
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and a fault of the cell
         data = _read_only(block.data, np.float32)
-    return kernels.Cells(_read_only(indptr, np.int64), _read_only(indices, np.int32), data)
+    return Cells(_read_only(indptr, np.int64), _read_only(indices, np.int32), data)
 
 
 def _read_only(array: NDArray[Any], dtype: type[T]) -> NDArray[T]:
