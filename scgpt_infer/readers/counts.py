@@ -1,44 +1,17 @@
-"""Which matrix is read, and what its values are.
+"""Which matrix of a source is read.
 
-Matrices come in by name, the chosen one goes out with the reason. Nothing here reads a file: what
-is known is a sample of rows.
+Matrices come in by name, the chosen one goes out with the reason. Of their contents it knows a
+sample of rows, and of files nothing.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-
-import numpy as np
 
 from scgpt_infer.readers.matrix import Rows, sample
-from scgpt_runtime.cells import CellBlock
+from scgpt_infer.readers.values import Look, recognise
 from scgpt_runtime.errors import CellsError
 
-__all__ = ["Counts", "Look", "choose", "recognise"]
-
-# Above this no value is a logarithm of counts: log1p(4e8) is 20.
-LOG_CEILING = 20.0
-# Spread of row sums, as a part of their median, up to which they are one sum rounded.
-SAME_SUM = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a sample of rows says of a matrix.
-
-    Attributes
-    ----------
-    values
-        ``"integer"``, ``"log1p"``, ``"normalised"`` or ``"scaled"``.
-    n_rows
-        Rows sampled.
-    n_negative
-        Rows of them with a negative value.
-    """
-
-    values: str
-    n_rows: int
-    n_negative: int
+__all__ = ["Counts", "choose"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +25,7 @@ class Counts:
     rows
         The matrix, open.
     values
-        What its values are, see `recognise`.
+        What its values are, see `scgpt_infer.readers.values.recognise`.
     why
         Why it is this one, in words.
     """
@@ -61,48 +34,6 @@ class Counts:
     rows: Rows
     values: str
     why: str
-
-
-def recognise(block: CellBlock, logged: bool) -> Look:
-    """What the values of a matrix are, told from sampled rows.
-
-    The rule, first match wins; NaN and infinite values are left out of it:
-
-    1. ``scaled``: more than half of the rows hold a negative value.
-    2. ``integer``: all values are whole numbers.
-    3. ``normalised``: a value reaches 20, which no log1p of counts does; or the row sums are nearly
-       equal, and more nearly than the row sums of ``expm1``.
-    4. ``log1p``: the row sums of ``expm1`` are nearly equal (their 5th and 95th percentile lie within
-       5 % of the median), or the file says that it was logged (``uns["log1p"]``).
-    5. ``normalised``: everything else.
-
-    Parameters
-    ----------
-    block
-        Sampled rows.
-    logged
-        Whether the file says that its values were logged.
-    """
-    n_negative = 0
-    whole = True
-    top = 0.0
-    sums, unlogged_sums = [], []
-    # Row by row: a sample of a dense matrix is large, and must not be held in float64 beside itself.
-    for start, stop in pairwise(block.indptr.tolist()):
-        row = block.data[start:stop]
-        n_negative += bool(np.any(row < 0))
-        row = row[np.isfinite(row)].astype(np.float64)
-        whole = whole and bool(np.all(row == np.rint(row)))
-        top = max(top, float(row.max(initial=0.0)))
-        sums.append(float(row.sum()))
-        unlogged_sums.append(float(np.expm1(np.minimum(row, LOG_CEILING)).sum()))
-    if 2 * n_negative > block.n_cells:
-        values = "scaled"
-    elif whole:
-        values = "integer"
-    else:
-        values = "log1p" if _is_logged(top, _spread(sums), _spread(unlogged_sums), logged) else "normalised"
-    return Look(values, block.n_cells, n_negative)
 
 
 def choose(matrices: Mapping[str, Callable[[], Rows]], layer: str | None, logged: bool, where: str) -> Counts:
@@ -192,18 +123,3 @@ def _look(rows: Rows, logged: bool) -> Look:
     except BaseException:
         rows.close()
         raise
-
-
-def _is_logged(top: float, spread: float, unlogged_spread: float, said: bool) -> bool:
-    if top >= LOG_CEILING or (spread <= SAME_SUM and spread < unlogged_spread):
-        return False
-    return said or unlogged_spread <= SAME_SUM
-
-
-def _spread(sums: list[float]) -> float:
-    """Distance of the 5th and 95th percentile of the positive sums, as a part of their median."""
-    positive = [total for total in sums if total > 0]
-    if len(positive) < 2:
-        return float("inf")
-    low, middle, high = np.percentile(positive, (5, 50, 95))
-    return float((high - low) / middle)

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from scgpt_runtime.errors import CellsError
+from scgpt_runtime.vocab import CANDIDATES
 
-__all__ = ["CANDIDATES", "INDEX", "GeneNames", "texts"]
+__all__ = ["INDEX", "GeneNames", "texts"]
 
-# Where gene names stand in public files, besides the index: CELLxGENE, scanpy's readers, scGPT's tutorials.
-CANDIDATES = ("feature_name", "gene_symbols", "gene_name", "gene_ids")
 INDEX = "index"
 
 
@@ -29,7 +28,7 @@ class GeneNames(Mapping[str, Sequence[str]]):
     def __init__(self, columns: Iterable[str], load: Callable[[str], list[str]], where: str) -> None:
         self._columns = list(columns)
         self._load, self._where = load, where
-        self._offered = [name for name in CANDIDATES if name in self._columns] + [INDEX]
+        self._offered = [name for name in CANDIDATES if name in self._columns or name == INDEX]
         self._read: dict[str, list[str]] = {}
 
     def __getitem__(self, name: str) -> Sequence[str]:
