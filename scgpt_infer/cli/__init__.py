@@ -1,0 +1,147 @@
+"""The command line: words in, an exit code out.
+
+Nothing but click is imported until a command runs, so that every ``--help`` is instant. Results go to
+standard output, progress and errors to standard error. Only this package prints or reads the environment.
+"""
+
+import errno
+import importlib
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import click
+
+from scgpt_runtime.errors import ScgptInferError
+
+__all__ = ["Terminated", "commands", "main", "run"]
+
+COMMANDS = ("embed", "demo", "export", "inspect", "verify", "doctor")
+"""Names of the commands, in the order of the help; each lives in the module of its name."""
+
+INTERRUPTED = 130
+
+_EXAMPLES = """\b
+Examples:
+  scgpt-infer demo                                        bundled model, bundled real cells
+  scgpt-infer export scGPT_human/ -o human                once: a checkpoint becomes a bundle
+  scgpt-infer embed cells.h5ad --model human -o out.h5ad
+"""
+
+
+class Terminated(BaseException):
+    """A signal asks the process to end; raised so that context managers can clean up on the way out.
+
+    Attributes
+    ----------
+    exit_code
+        128 plus the signal's number, as shells count it.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+class _LazyCommands(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"scgpt_infer.cli.{cmd_name}").command
+        return command
+
+
+@click.group(
+    cls=_LazyCommands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=_EXAMPLES,
+)
+@click.version_option(package_name="scgpt-infer", prog_name="scgpt-infer")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def commands(debug: bool) -> None:
+    """Inference engine for scGPT: the same cell becomes the same vector, always.
+
+    Exit codes: 0 done (bad cells are listed); 1 a bug in scgpt-infer; 2 bad input or usage, or verify failed;
+    3 finished, but something asked for is missing; 130 or 143 interrupted.
+    """
+
+
+def main() -> None:
+    """Entry point of the ``scgpt-infer`` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Run one command line and say how it ended.
+
+    Parameters
+    ----------
+    words
+        The arguments after the program's name.
+
+    Returns
+    -------
+    int
+        The exit code. Errors have been printed on standard error.
+    """
+    _catch_termination()
+    debug = "--debug" in words[: _position_of_command(words)]
+    try:
+        outcome = commands.main(args=words, prog_name="scgpt-infer", standalone_mode=False)
+        return outcome if isinstance(outcome, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted; nothing partial was left behind", INTERRUPTED)
+    except Terminated as end:
+        return _say(f"ended by {end}; nothing partial was left behind", end.exit_code)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _say(*explain(error))
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """Message and exit code of an error that ended a command."""
+    if isinstance(error, ScgptInferError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f": {error.filename}" if error.filename else ""
+        remedy = ". Make room, or name another place with -o." if error.errno == errno.ENOSPC else ""
+        return f"{error.strerror}{where}{remedy}", 2
+    if isinstance(error, MemoryError):
+        return "out of memory. Try a smaller --batch-tokens.", 2
+    return (
+        f"{type(error).__name__}: {error}. This is a bug in scgpt-infer: please report it, with what "
+        "`scgpt-infer --debug COMMAND ...` prints.",
+        1,
+    )
+
+
+def _say(message: str, exit_code: int) -> int:
+    click.echo(f"error: {message}", err=True)
+    return exit_code
+
+
+def _position_of_command(words: list[str]) -> int:
+    """Index of the command's name: the first word that is no option."""
+    return next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
+
+
+def _catch_termination() -> None:
+    """Turn SIGTERM and SIGHUP into an exception, unless someone (``nohup``) has already decided about them."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # no SIGHUP on Windows
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated(number)

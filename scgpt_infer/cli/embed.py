@@ -1,0 +1,108 @@
+"""``scgpt-infer embed``: a file of cells in, their embeddings out.
+
+Reads the words and prints; `scgpt_infer.api` does the work.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scgpt_infer.cli.options import cells_options, engine_options, json_option, model_option, path_type, quiet_option
+from scgpt_infer.cli.progress import Progress, aloud, clock
+from scgpt_infer.options import EmbedOptions
+
+if TYPE_CHECKING:
+    from scgpt_infer.summary import Summary
+
+__all__ = ["bad_cells", "command", "report"]
+
+SHOWN = 10
+"""Bad cells that are listed one by one; the JSON summary has more."""
+
+_EXAMPLES = """\b
+Examples:
+  scgpt-infer embed pbmc.h5ad --model human -o pbmc.emb.h5ad
+  scgpt-infer embed pbmc.h5ad --model human -o vectors.npy --dry-run
+"""
+
+
+@click.command("embed", short_help="Cells become embeddings.", epilog=_EXAMPLES)
+@click.argument("cells", type=path_type)
+@model_option
+@click.option("--output", "-o", type=path_type, help="Where to write: .h5ad, .npy, .parquet or .csv, by its suffix.")
+@click.option("--in-place", is_flag=True, help="Add the embedding to the input .h5ad itself.")
+@click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
+@click.option("--key", help="Name under obsm.  [default: X_scGPT; X_scGPT_demo for demo]")
+@click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen and how long it would take; write nothing.")
+@cells_options
+@engine_options
+@quiet_option
+@json_option
+def command(
+    cells: Path, model: str, output: Path | None, dry_run: bool, quiet: bool, as_json: bool, **settings: Any
+) -> None:
+    """Embed the cells of CELLS (.h5ad) with a scGPT model.
+
+    A cell that cannot be embedded gets a row of NaN and is listed with its reason; it never ends the job.
+    """
+    options = EmbedOptions(**settings)  # the remaining options are its fields, one to one
+    if output is not None and options.in_place:
+        raise click.UsageError("-o and --in-place do not go together: choose a new file, or the input itself.")
+    if dry_run:
+        _preview(cells, output, model, options, as_json)
+        return
+    if output is None and not options.in_place:
+        raise click.UsageError("Nowhere to write: give -o OUTPUT (.h5ad, .npy, .parquet or .csv), or --in-place.")
+    summary = _embed(cells, output, model, options, quiet)
+    if as_json:
+        click.echo(summary.to_json())
+    elif not quiet:
+        click.echo(report(summary))
+
+
+def _preview(cells: Path, output: Path | None, model: str, options: EmbedOptions, as_json: bool) -> None:
+    from scgpt_infer import api
+
+    preview = api.preview(cells, output, model, options, say=aloud)
+    click.echo(preview.to_json() if as_json else preview.report())
+
+
+def _embed(cells: Path, output: Path | None, model: str, options: EmbedOptions, quiet: bool) -> "Summary":
+    from scgpt_infer import api
+
+    if quiet:
+        return api.embed_file(cells, output, model, options)
+    with Progress("embed") as progress:
+        return api.embed_file(cells, output, model, options, progress, say=aloud)
+
+
+def report(summary: "Summary") -> str:
+    """What a run did, for people."""
+    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items())
+    lines = [
+        f"{summary.n_embedded:,} of {summary.n_cells:,} cells embedded in {clock(summary.wall_seconds)} "
+        f"({summary.cells_per_second:,.1f} cells/s; peak memory {summary.peak_bytes / 2**30:.2f} GiB)",
+        f"  output     {summary.output}, {summary.key}, {summary.dim} wide",
+        f"  model      {summary.model}, vector id {summary.vector_id}",
+        f"  genes      {summary.n_matched:,} of {summary.n_genes:,} known ({summary.match_fraction:.1%}), "
+        f"names from {summary.gene_col}",
+        f"  counts     {summary.counts}, {summary.values}",
+        f"  tokens     longest cell {summary.longest:,}, at most {summary.max_length:,}; seed {summary.seed}",
+        f"  ran on     {summary.why}",
+        f"  stages     {stages} (they overlap)",
+    ]
+    return "\n".join(lines + bad_cells(summary))
+
+
+def bad_cells(summary: "Summary") -> list[str]:
+    """Lines about the cells without an embedding: how many by reason, then the first ones by name."""
+    if not summary.bad:
+        return []
+    lines = [f"{len(summary.bad):,} cells have no embedding (NaN):"]
+    lines += [f"  {count:,} x {reason}" for reason, count in summary.reasons.items()]
+    lines += [f"  row {cell.row} ({cell.name}): {cell.reason}" for cell in summary.bad[:SHOWN]]
+    if len(summary.bad) > SHOWN:
+        lines.append(f"  and {len(summary.bad) - SHOWN:,} more; --json lists them")
+    return lines

@@ -1,0 +1,98 @@
+"""``scgpt-infer inspect``: what a bundle says of itself. Opens no graph.
+
+Reads the manifest; prints it for people, or as JSON.
+"""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from scgpt_infer.cli.options import json_option
+
+if TYPE_CHECKING:
+    from scgpt_runtime.manifest import Manifest
+
+__all__ = ["command", "report"]
+
+
+@click.command("inspect", short_help="What a bundle says of itself.")
+@click.argument("bundle")
+@json_option
+def command(bundle: str, as_json: bool) -> None:
+    """Print the manifest of BUNDLE: a folder, a zip, or demo.
+
+    Shows its precisions with their measured parity, its vector ids, graphs, tokenizer settings, heads and licence.
+    """
+    from scgpt_infer.models import resolve
+
+    manifest = resolve(bundle).manifest
+    click.echo(manifest.to_json().rstrip() if as_json else report(manifest))
+
+
+def report(manifest: "Manifest") -> str:
+    """A manifest for people: one block a subject."""
+    settings = manifest.tokenizer
+    parts = [
+        f"{manifest.name}  (bundle format {manifest.format})",
+        f"  embeddings  {manifest.dim} wide, {manifest.pooling}, written under {manifest.key}",
+        f"  tokens      at most {settings.max_length:,} a cell, {_values(manifest)}, {settings.cls_value:g} at <cls>",
+        f"  draws       seed {settings.seed}, ties {settings.ties}, sample {settings.sample}",
+        f"  weights     sha256 {manifest.weights}",
+        f"  genes       {_pairs(manifest.genes) or 'vocabulary names alone'}",
+        f"  licence     {manifest.licence or 'not stated'}",
+        f"  from        {manifest.provenance or 'not stated'}",
+        f"  built with  {_pairs(manifest.built_with)}",
+        "",
+        *_precisions(manifest),
+        "",
+        *_graphs(manifest),
+        *_names(manifest),
+    ]
+    return "\n".join(parts)
+
+
+def _precisions(manifest: "Manifest") -> list[str]:
+    lines = ["Parity with the fp32 reference, worst golden cell:"]
+    lines += [
+        f"  {record.precision:<5} {record.task:<11} {record.measure} {record.worst:.1e} "
+        f"(limit {record.limit:.0e}, {record.cells} cells, {record.provider})"
+        for record in manifest.parity
+    ]
+    lines += ["", "Vector ids, with the settings above:"]
+    lines += [f"  {precision:<5} {manifest.vector_ids[precision]}" for precision in manifest.precisions]
+    return lines
+
+
+def _graphs(manifest: "Manifest") -> list[str]:
+    lines = ["Graphs:"]
+    for graph in manifest.graphs:
+        takes, gives = (", ".join(spec.name for spec in specs) for specs in (graph.inputs, graph.outputs))
+        lines.append(
+            f"  {graph.task:<11} {graph.precision:<5} {graph.dialect}, opset {graph.opset}: {takes} -> {gives}"
+        )
+    return lines
+
+
+def _names(manifest: "Manifest") -> list[str]:
+    """Heads with names: classes, batches, modalities and the genes that binning saw."""
+    told = {
+        "Labels": manifest.labels,
+        "Batches": manifest.batches,
+        "Modalities": manifest.modalities,
+        "Binning genes": manifest.binning_genes,
+    }
+    lines = []
+    for title, names in told.items():
+        if names:
+            more = f", and {len(names) - 20:,} more" if len(names) > 20 else ""
+            lines += ["", f"{title} ({len(names):,}): {', '.join(names[:20])}{more}"]
+    return lines
+
+
+def _values(manifest: "Manifest") -> str:
+    settings = manifest.tokenizer
+    return f"values in {settings.n_bins} bins" if settings.value_style == "binned" else "values as they come"
+
+
+def _pairs(told: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in told.items())

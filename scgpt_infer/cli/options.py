@@ -1,0 +1,98 @@
+"""Options that several commands share, each written once.
+
+Their names and defaults are those of the fields of `scgpt_infer.options.EmbedOptions`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from scgpt_infer.options import CHOICES, MIN_MATCH
+
+__all__ = ["cells_options", "engine_options", "json_option", "model_option", "path_type", "quiet_option"]
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+path_type = click.Path(path_type=Path)
+
+model_option = click.option(
+    "--model",
+    "-m",
+    required=True,
+    envvar="SCGPT_INFER_MODEL",
+    show_envvar=True,
+    help="A bundle (folder or zip), a checkpoint (folder or zip, exported once into the cache), or demo.",
+)
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress, no summary; errors only.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+
+_ENGINE = (
+    click.option(
+        "--provider",
+        type=click.Choice(CHOICES["provider"]),
+        default="auto",
+        show_default=True,
+        help="What runs the model.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(CHOICES["precision"]),
+        default="auto",
+        show_default=True,
+        help="One of the bundle's precisions; part of the vector id.",
+    ),
+    click.option("--device", default="auto", show_default=True, help="auto, or a number."),
+    click.option("--threads", type=click.IntRange(min=1), help="Cores in all.  [default: those this process may use]"),
+    click.option(
+        "--batch-tokens", type=click.IntRange(min=1), help="Tokens in a batch, padding counted.  [default: by provider]"
+    ),
+)
+
+_CELLS = (
+    click.option("--layer", help="Where the counts are: a layer's name, raw, or X.  [default: layers/counts, else X]"),
+    click.option("--gene-col", help="Column of var with gene names or Ensembl ids.  [default: the best match]"),
+    click.option(
+        "--genes",
+        type=click.Choice(CHOICES["genes"]),
+        default="exact",
+        show_default=True,
+        help="alias: also previous and alias symbols that exactly one gene answers to.",
+    ),
+    click.option(
+        "--min-match",
+        type=click.FloatRange(0, 1),
+        default=MIN_MATCH,
+        show_default=True,
+        help="Smallest share of genes that the model must know.",
+    ),
+    click.option("--max-length", type=click.IntRange(min=2), help="Most tokens of a cell.  [default: the bundle's]"),
+    click.option("--seed", type=click.IntRange(min=0), help="Seed of ties and down-sampling.  [default: the bundle's]"),
+    click.option(
+        "--ties",
+        type=click.Choice(CHOICES["ties"]),
+        help="A value on several equal bin edges draws its bin, or takes the highest.  [default: the bundle's]",
+    ),
+    click.option(
+        "--sample",
+        type=click.Choice(CHOICES["sample"]),
+        help="A cell that is too long keeps tokens drawn by hash, or the highest.  [default: the bundle's]",
+    ),
+)
+
+
+def engine_options(command: Decorated) -> Decorated:
+    """Provider, precision, device, threads and batch size."""
+    return _apply(_ENGINE, command)
+
+
+def cells_options(command: Decorated) -> Decorated:
+    """Where the counts and gene names are, and how a cell becomes tokens."""
+    return _apply(_CELLS, command)
+
+
+def _apply(decorators: tuple[Callable[[Decorated], Decorated], ...], command: Decorated) -> Decorated:
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
