@@ -1,0 +1,345 @@
+"""The recipe from a checkpoint to a sealed bundle, top to bottom: graphs, trace, passes, weights, parity, seal.
+
+In: a loaded `Checkpoint` and options. Out: a bundle folder and a report. A precision whose figures are
+outside their limits is left out; when none is left, nothing is sealed.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from torch import nn
+
+from scgpt_export.checkpoint import Checkpoint
+from scgpt_export.genes import build_vocabulary
+from scgpt_export.golden_cells import make_golden
+from scgpt_export.graphs import ClassifyGraph, EmbedGraph, ExpressionGraph, MvcGraph, TokensGraph
+from scgpt_export.parity import Answers, Graphs, measure, reference_answers, within
+from scgpt_export.passes import PRECISIONS, sequence
+from scgpt_export.provenance import built_with, told_args, weights_digest
+from scgpt_export.reference import ModelConfig, ScGPT
+from scgpt_export.rewrites import rewrite
+from scgpt_export.store import WeightStore
+from scgpt_export.trace import OPSET, Signature, signature, trace
+from scgpt_runtime.bundle import seal
+from scgpt_runtime.errors import OptionError, OutputError, ParityError
+from scgpt_runtime.golden import Golden
+from scgpt_runtime.manifest import GraphRecord, Manifest, ParityRecord, TokenizerSettings, vector_id
+from scgpt_runtime.vocab import Vocabulary
+
+__all__ = ["ExportOptions", "ExportReport", "export", "tokenizer_settings"]
+
+_DIALECT = "portable"
+_REQUIRED = ("embed", "tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What an export may be told.
+
+    Attributes
+    ----------
+    precisions
+        Which to seal, of fp32, fp16 and int8.
+    name
+        Name of the model; the bundle folder's name where empty.
+    key
+        ``obsm`` key of its embeddings.
+    licence, provenance
+        Free text for the manifest.
+    max_length
+        Longest cell in tokens; the checkpoint's ``max_seq_len`` or 1,200 where None.
+    seed
+        Seed of the tokenizer's draws.
+    golden_seed
+        Seed of the cells that prove the bundle.
+    """
+
+    precisions: tuple[str, ...] = ("fp32", "fp16")
+    name: str = ""
+    key: str = "X_scGPT"
+    licence: str = ""
+    provenance: str = ""
+    max_length: int | None = None
+    seed: int = 0
+    golden_seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was sealed, and what was not.
+
+    Attributes
+    ----------
+    manifest
+        As sealed.
+    left_out
+        Figures outside their limits: of a whole precision (``embed``, ``tokens``) or of one head in it.
+    """
+
+    manifest: Manifest
+    left_out: tuple[ParityRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is the same for every precision."""
+
+    checkpoint: Checkpoint
+    model: ScGPT
+    settings: TokenizerSettings
+    vocabulary: Vocabulary
+    golden: Golden
+    expected: Answers
+    signatures: dict[str, Signature]
+
+
+def export(
+    checkpoint: Checkpoint,
+    output: Path,
+    options: ExportOptions | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> ExportReport:
+    """Make a bundle.
+
+    Parameters
+    ----------
+    checkpoint
+        As loaded.
+    output
+        Folder to make; must not exist.
+    options
+        Defaults where None.
+    say
+        Told of each step, for people.
+
+    Returns
+    -------
+    What was sealed and what was left out.
+
+    Raises
+    ------
+    OptionError
+        A precision that is not known.
+    OutputError
+        The folder exists already, or cannot be written.
+    ParityError
+        No precision is within its limits; nothing is sealed.
+    """
+    options = options or ExportOptions()
+    _check(output, options)
+    plan = _plan(checkpoint, options, say)
+    traced = {task: _traced(plan, task, say) for task in plan.signatures}
+    with _staging(output) as stage:
+        figures, left_out = _measure_all(plan, traced, options.precisions, stage, say)
+        sealed = _sealed(plan, traced, figures, left_out, stage, output.name, options)
+        say(f"sealing {output}")
+        manifest = seal(stage / "bundle", sealed)
+        (stage / "bundle").rename(output)
+    return ExportReport(manifest, tuple(left_out))
+
+
+def tokenizer_settings(checkpoint: Checkpoint, options: ExportOptions) -> TokenizerSettings:
+    """Tokenizer settings for a checkpoint: zero-shot conventions, or fine-tuned ones where it was fine-tuned.
+
+    The original bins with 51 bins whatever ``args.json`` says, in zero-shot use; fine-tuned models were
+    given their own number. A category encoder's table fixes the codes of mask and padding.
+    """
+    args, config = checkpoint.args, checkpoint.config
+    fine_tuned = checkpoint.fine_tuned
+    n_bins = int(args.get("n_bins", 51)) if fine_tuned else 51
+    binned = args.get("input_style", "binned") == "binned"
+    return TokenizerSettings(
+        cls_id=checkpoint.cls_id,
+        pad_id=config.pad_id,
+        max_length=options.max_length or int(args.get("max_seq_len", 1200)),
+        n_bins=n_bins,
+        value_style="binned" if binned else "raw",
+        cls_value=checkpoint.cls_value,
+        mask_value=float(args.get("mask_value", -1)),
+        pad_value=config.pad_value,
+        seed=options.seed,
+    )
+
+
+def _check(output: Path, options: ExportOptions) -> None:
+    unknown = [name for name in options.precisions if name not in PRECISIONS]
+    if unknown or not options.precisions:
+        raise OptionError(
+            f"Found precision {', '.join(unknown) or 'none'}; a bundle can be sealed in {', '.join(PRECISIONS)}. "
+            "Choose one or more of these."
+        )
+    if output.exists():
+        raise OutputError(f"{output} exists already. Name a folder that does not, or remove it first.")
+    if not output.parent.is_dir():
+        raise OutputError(f"There is no folder {output.parent} to put {output.name} into. Make it first.")
+
+
+def _plan(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str], None]) -> _Plan:
+    say("reading weights into the reference model")
+    model = checkpoint.model()
+    settings = tokenizer_settings(checkpoint, options)
+    vocabulary = build_vocabulary(checkpoint.tokens)
+    genes = np.array([i for i, name in enumerate(checkpoint.tokens) if not _special(name)], np.int64)
+    say("asking the reference model about the golden cells")
+    golden = make_golden(model, genes, settings, options.golden_seed)
+    signatures = _signatures(model.config, settings)
+    expected = reference_answers(model, golden, settings, tuple(signatures))
+    return _Plan(checkpoint, model, settings, vocabulary, golden, expected, signatures)
+
+
+def _special(name: str) -> bool:
+    return name.startswith("<") and name.endswith(">")
+
+
+def _signatures(config: ModelConfig, settings: TokenizerSettings) -> dict[str, Signature]:
+    """The tasks that the checkpoint has weights for, and the shape of their graphs."""
+    tasks = ["embed", "tokens", "expression"]
+    if config.n_cls:
+        tasks.append("classify")
+    if config.mvc:
+        tasks.append("mvc")
+    return {
+        task: signature(
+            task,
+            dim=config.dim,
+            n_genes=config.n_tokens,
+            binned=settings.value_style == "binned",
+            n_classes=config.n_cls,
+            batch=config.norm == "dsbn" if task in _REQUIRED else config.batch_labels,
+            explicit_zero=config.explicit_zero,
+        )
+        for task in tasks
+    }
+
+
+def _module(plan: _Plan, task: str) -> nn.Module:
+    model = plan.model
+    graph: nn.Module
+    if task == "embed":
+        graph = EmbedGraph(model, plan.settings)
+    elif task == "tokens":
+        graph = TokensGraph(model, plan.settings)
+    elif task == "classify" and model.cls_decoder is not None:
+        graph = ClassifyGraph(model.cls_decoder)
+    elif task == "mvc" and model.mvc_decoder is not None:
+        graph = MvcGraph(model, model.mvc_decoder)
+    else:
+        graph = ExpressionGraph(model)
+    rewrite(graph)
+    return graph
+
+
+def _traced(plan: _Plan, task: str, say: Callable[[str], None]) -> ir.Model:
+    say(f"tracing {task}")
+    return trace(_module(plan, task), plan.signatures[task])
+
+
+def _measure_all(
+    plan: _Plan,
+    traced: dict[str, ir.Model],
+    precisions: tuple[str, ...],
+    stage: Path,
+    say: Callable[[str], None],
+) -> tuple[list[ParityRecord], list[ParityRecord]]:
+    """Write and measure every precision on its own. Gives the figures to seal and those that are outside."""
+    figures: list[ParityRecord] = []
+    outside: list[ParityRecord] = []
+    for precision in precisions:
+        folder = stage / f"measured-{precision}"
+        folder.mkdir()
+        store = WeightStore(folder)
+        paths = {task: store.write(_converted(model, precision), f"{task}.onnx") for task, model in traced.items()}
+        records = measure(Graphs(precision, paths), plan.golden, plan.settings, plan.expected)
+        shutil.rmtree(folder)
+        for record in records:
+            verdict = "" if within(record) else " (outside: left out)"
+            say(f"parity {precision} {record.task}: 1 - cosine {record.worst:.1e}, limit {record.limit:.0e}{verdict}")
+        failed = [record for record in records if not within(record)]
+        outside += failed
+        if not any(record.task in _REQUIRED for record in failed):
+            figures += [record for record in records if within(record)]
+    if not figures:
+        worst = ", ".join(f"{r.precision} {r.task} {r.worst:.1e} (limit {r.limit:.0e})" for r in outside)
+        raise ParityError(f"No precision is within its limit, so nothing is sealed: {worst}.")
+    return figures, outside
+
+
+def _converted(model: ir.Model, precision: str) -> ir.Model:
+    """A copy of a traced model in another precision."""
+    copy = model.clone()
+    sequence(precision)(copy)
+    return copy
+
+
+def _sealed(
+    plan: _Plan,
+    traced: dict[str, ir.Model],
+    figures: list[ParityRecord],
+    outside: list[ParityRecord],
+    stage: Path,
+    name: str,
+    options: ExportOptions,
+) -> Manifest:
+    """Write everything but the manifest into the stage's bundle folder, and say what the manifest shall hold."""
+    bundle = stage / "bundle"
+    (bundle / "graphs").mkdir(parents=True)
+    store = WeightStore(bundle / "graphs")
+    graphs = []
+    for record in figures:
+        path = f"{record.task}.{record.precision}.{_DIALECT}.onnx"
+        store.write(_converted(traced[record.task], record.precision), path)
+        shape = plan.signatures[record.task]
+        graphs.append(
+            GraphRecord(record.task, record.precision, _DIALECT, f"graphs/{path}", OPSET, shape.inputs, shape.outputs)
+        )
+    plan.golden.save(bundle / "golden.npz")
+    vocabulary = plan.vocabulary.to_json()
+    (bundle / "vocab.json").write_text(vocabulary, encoding="utf-8", newline="\n")
+    checkpoint, config = plan.checkpoint, plan.model.config
+    embed = sorted((r for r in figures if r.task == "embed"), key=lambda r: r.worst)
+    precisions = tuple(record.precision for record in embed)
+    unsealed = Manifest(
+        name=options.name or name,
+        args=told_args(checkpoint),
+        source=checkpoint.source,
+        weights=weights_digest(checkpoint.state),
+        dim=config.dim,
+        pooling=config.pooling,
+        tokenizer=plan.settings,
+        genes=dict(plan.vocabulary.versions),
+        precisions=precisions,
+        vector_ids={},
+        graphs=tuple(graphs),
+        parity=tuple(figures),
+        built_with=built_with(),
+        licence=options.licence,
+        provenance=options.provenance,
+        key=options.key,
+        labels=checkpoint.labels,
+        batches=checkpoint.batches,
+        modalities=checkpoint.modalities,
+        binning_genes=checkpoint.binning_genes,
+    )
+    digest = hashlib.sha256(vocabulary.encode()).hexdigest()
+    ids = {
+        precision: vector_id(unsealed.weights, digest, config.pooling, plan.settings, "exact", precision)
+        for precision in precisions
+    }
+    return replace(unsealed, vector_ids=ids)
+
+
+@contextmanager
+def _staging(output: Path) -> Iterator[Path]:
+    """A folder beside the output that is gone afterwards, so that the final name never holds half a bundle."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise OutputError(f"{output} cannot be written: {error}. Nothing was left there.") from error

@@ -1,0 +1,104 @@
+"""Seeded cells that prove a bundle: raw values, their tokens, and the reference's vectors.
+
+In: a checkpoint's model and the tokenizer settings. Out: a `Golden`. Lengths run from one gene to more
+than fit, and some cells hold log-normalised values rather than counts.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scgpt_export.reference import ScGPT
+from scgpt_runtime.cells import CellBlock, TokenBlock
+from scgpt_runtime.golden import Golden
+from scgpt_runtime.manifest import TokenizerSettings
+from scgpt_runtime.tokenizer import tokenize
+
+__all__ = ["batch_label", "cell_inputs", "golden_block", "make_golden"]
+
+_SHORT = (1, 2, 4, 9, 19, 39, 79, 119, 179, 249, 349, 499, 699, 899)
+_LONG = (0, 0, 1, 100, 400, 900)  # genes beyond a full cell: exactly full twice, then down-sampled
+
+
+def golden_block(genes: NDArray[np.int64], settings: TokenizerSettings, seed: int) -> CellBlock:
+    """Random cells over known genes, counts in most and log1p values in every fourth.
+
+    Parameters
+    ----------
+    genes
+        (n_genes,) token ids that may be expressed: all but the special tokens.
+    settings
+        Gives the maximum length.
+    seed
+        Same seed, same cells.
+
+    Returns
+    -------
+    20 cells; their column numbers are token ids.
+    """
+    random = np.random.default_rng(seed)
+    full = settings.max_length - 1
+    wanted = [min(n, full) for n in _SHORT] + [full + extra for extra in _LONG]
+    sizes = [min(n, len(genes)) for n in wanted]
+    indices, data = [], []
+    for number, size in enumerate(sizes):
+        indices.append(random.permutation(genes)[:size])
+        counts = 1 + random.negative_binomial(1, 0.2, size)
+        logged = number % 4 == 3
+        data.append(np.log1p(counts * random.uniform(0.5, 2.0, size)) if logged else counts)
+    indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return CellBlock(indptr, np.concatenate(indices).astype(np.int32), np.concatenate(data).astype(np.float32), 0)
+
+
+def make_golden(model: ScGPT, genes: NDArray[np.int64], settings: TokenizerSettings, seed: int) -> Golden:
+    """Golden cells with the reference's L2-normalised vectors.
+
+    Parameters
+    ----------
+    model
+        The reference, float32, eval mode.
+    genes
+        (n_genes,) token ids that may be expressed.
+    settings
+        Tokenizer settings that will be sealed.
+    seed
+        Of the cells.
+    """
+    block = golden_block(genes, settings, seed)
+    n_tokens = model.config.n_tokens
+    tokens = tokenize(block, np.arange(n_tokens, dtype=np.int64), settings, n_tokens)
+    vectors = []
+    with torch.no_grad():
+        for cell in range(tokens.n_cells):
+            ids, values = cell_inputs(tokens, cell, settings)
+            hidden = model.encode(ids, values, torch.zeros_like(ids, dtype=torch.bool), batch_label(model))
+            vectors.append(model.pool(hidden, values)[0].numpy())
+    stacked = np.stack(vectors)
+    wide = tokens.ids.dtype == np.uint32
+    token_ids = block.indices.astype(np.uint32) if wide else block.indices.astype(np.uint16)
+    return Golden(
+        indptr=block.indptr,
+        token_ids=token_ids,
+        data=block.data,
+        ids=tokens.ids,
+        values=tokens.values,
+        offsets=tokens.offsets,
+        vectors=stacked / np.linalg.norm(stacked, axis=1, keepdims=True),
+    )
+
+
+def cell_inputs(
+    tokens: TokenBlock | Golden, cell: int, settings: TokenizerSettings
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One cell as the reference takes it: ids (1, tokens) int64, values (1, tokens) float32."""
+    inside = slice(int(tokens.offsets[cell]), int(tokens.offsets[cell + 1]))
+    ids = torch.from_numpy(tokens.ids[inside].astype(np.int64))
+    values = tokens.values[inside]
+    if settings.value_style == "binned":
+        values = np.array(settings.levels, np.float32)[values]
+    return ids[None], torch.from_numpy(values.astype(np.float32))[None]
+
+
+def batch_label(model: ScGPT) -> torch.Tensor | None:
+    """Models with batch labels are measured on the first one."""
+    return torch.zeros(1, dtype=torch.int64) if model.config.needs_batch else None

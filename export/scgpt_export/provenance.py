@@ -1,0 +1,58 @@
+"""Where a bundle's weights come from, in a form that tells nothing of the machine that made it.
+
+In: a checkpoint. Out: digests, versions, and the part of ``args.json`` that the model depends on.
+"""
+
+import hashlib
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from scgpt_export.checkpoint import Checkpoint
+
+__all__ = ["built_with", "told_args", "weights_digest"]
+
+_PACKAGES = ("scgpt-infer", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
+
+# args.json of public checkpoints also holds the paths and host settings of the cluster that trained them.
+_TOLD = (
+    "cell_emb_style",
+    "d_hid",
+    "dropout",
+    "embsize",
+    "input_emb_style",
+    "input_style",
+    "mask_ratio",
+    "mask_value",
+    "max_seq_len",
+    "n_bins",
+    "n_layers_cls",
+    "nheads",
+    "nlayers",
+    "pad_token",
+    "pad_value",
+    "training_tasks",
+    "trunc_by_sample",
+)
+
+
+def built_with() -> dict[str, str]:
+    """Versions of the packages that decide a bundle's bytes."""
+    return {name: version(name) for name in _PACKAGES}
+
+
+def told_args(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The fields of ``args.json`` that say what the model is."""
+    return {name: checkpoint.args[name] for name in _TOLD if name in checkpoint.args}
+
+
+def weights_digest(state: dict[str, Tensor]) -> str:
+    """sha256 over name, shape and float32 bytes of every tensor, in order of name."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        array = np.ascontiguousarray(state[name].detach().float().numpy())
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()

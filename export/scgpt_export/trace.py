@@ -1,0 +1,135 @@
+"""Graph module in, ONNX model (in memory, float32, nothing but standard operators) out.
+
+It knows the names, dtypes and free axes of every task's inputs and outputs. It writes no file.
+"""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+
+import onnx_ir as ir
+import onnxscript.optimizer
+import torch
+from torch import nn
+
+from scgpt_runtime.errors import InternalError
+from scgpt_runtime.manifest import TensorSpec
+
+__all__ = ["OPSET", "Signature", "signature", "trace"]
+
+OPSET = 20
+"""Newest opset that TensorRT, Triton and runtimes of the last years all read."""
+
+_EXAMPLE = {"cells": 3, "tokens": 7}
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Inputs and outputs of a task's graph, the same in every precision and dialect."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def signature(
+    task: str, *, dim: int, n_genes: int, binned: bool, n_classes: int, batch: bool, explicit_zero: bool
+) -> Signature:
+    """Names, dtypes and shapes of a task's graph.
+
+    Parameters
+    ----------
+    task
+        ``embed``, ``tokens``, ``classify``, ``expression`` or ``mvc``.
+    dim
+        Width of the model.
+    n_genes
+        Size of the vocabulary: uint16 ids up to 65,535, uint32 beyond.
+    binned
+        Values are uint8 codes rather than float32.
+    n_classes
+        Classes of the classifier.
+    batch
+        The graph needs the batch label of each cell.
+    explicit_zero
+        Decoders also say how likely a value is not zero.
+    """
+    tokens = ("cells", "tokens")
+    ids = TensorSpec("ids", "uint16" if n_genes <= 65_535 else "uint32", tokens)
+    values = TensorSpec("values", "uint8" if binned else "float32", tokens)
+    lengths = TensorSpec("lengths", "int32", ("cells",))
+    cell = TensorSpec("cell", "float32", ("cells", dim))
+    hidden = TensorSpec("hidden", "float32", (*tokens, dim))
+    logits = TensorSpec("logits", "float32", ("cells", n_classes))
+    value = TensorSpec("value", "float32", tokens)
+    decoded = (value, TensorSpec("nonzero", "float32", tokens)) if explicit_zero else (value,)
+    label = (TensorSpec("batch", "int32", ("cells",)),) if batch else ()
+    return {
+        "embed": Signature((ids, values, lengths, *label), (cell,)),
+        "tokens": Signature((ids, values, lengths, *label), (hidden,)),
+        "classify": Signature((cell,), (logits,)),
+        "expression": Signature((hidden, *label), decoded),
+        "mvc": Signature((cell, ids, *label), decoded),
+    }[task]
+
+
+def trace(module: nn.Module, signature: Signature) -> ir.Model:
+    """Trace a module with torch's exporter.
+
+    Parameters
+    ----------
+    module
+        In eval mode, float32; takes the inputs of the signature in order.
+    signature
+        Names and shapes; axes with a name stay free.
+
+    Returns
+    -------
+    The model at opset `OPSET`, weights in memory, its inputs and outputs named by the signature.
+    """
+    axes = {name: torch.export.Dim(name, min=1, max=1 << 24) for name in _EXAMPLE}
+    example = tuple(_example(spec) for spec in signature.inputs)
+    dynamic = tuple(
+        {axis: axes[name] for axis, name in enumerate(spec.shape) if isinstance(name, str)} for spec in signature.inputs
+    )
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module.eval(),
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[spec.name for spec in signature.inputs],
+            output_names=[spec.name for spec in signature.outputs],
+            dynamic_shapes=dynamic,
+            verbose=False,
+        )
+        if program is None:
+            raise InternalError("torch.onnx.export returned no program.")
+        model: ir.Model = program.model
+        onnxscript.optimizer.optimize(model)
+    found = model.opset_imports.get("")
+    if found != OPSET:
+        raise InternalError(f"The traced graph is at opset {found}, not {OPSET}.")
+    return model
+
+
+def _example(spec: TensorSpec) -> torch.Tensor:
+    """Smallest honest input: sizes that no axis of the model has by chance."""
+    shape = [_EXAMPLE[size] if isinstance(size, str) else size for size in spec.shape]
+    return torch.ones(shape, dtype=getattr(torch, spec.dtype))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints and warns about its own insides; its users can do nothing about it."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
