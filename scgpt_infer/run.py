@@ -92,7 +92,7 @@ def run(
     limit
         Stop after so many cells.
     progress
-        Told after each block.
+        Told at the start, with none done, and after each block.
 
     Raises
     ------
@@ -104,6 +104,8 @@ def run(
     total = source.n_cells if limit is None else min(limit, source.n_cells)
     bad: list[BadCell] = []
     done, longest, write_seconds = 0, 0, 0.0
+    if progress is not None:
+        progress(0, total)
     with _closing(engine.run(source.blocks(RANGE_ROWS, total), columns)) as results:
         for result in results:
             part = task(result)
