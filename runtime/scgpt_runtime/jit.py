@@ -100,6 +100,8 @@ def _forgive(cache: Any) -> None:
         try:
             return load(*arguments)
         except Exception:  # whatever unpickling a damaged file raises
+            with contextlib.suppress(OSError):
+                cache.flush()  # so that it is written anew
             return None
 
     def save_if_possible(*arguments: Any) -> None:

@@ -272,10 +272,8 @@ def bins_from_draws(values: Array, draws: Array, quantiles: Array) -> NDArray[np
 
     Parameters
     ----------
-    values
-        (n,) float32, all positive and finite, n at least 1.
-    draws
-        (n,) float64 in [0, 1), one a value.
+    values, draws
+        (n,) float32, all positive and finite, n at least 1; and (n,) float64 in [0, 1), one a value.
     quantiles
         (n_edges,) float64 probabilities of the bin edges, ascending from 0.
 
@@ -392,8 +390,6 @@ def tokenize_rows(first: int, cells: Cells, columns: Columns, rules: Rules, out:
 
     Parameters
     ----------
-    first
-        First row.
     out
         Room for the tokens of these rows; ``ends[0]`` is where they begin.
     s
