@@ -119,6 +119,12 @@ class Model:
         with open_cells(cells, layer=self.options.layer) as source:
             return self._into_file(source, path, progress)
 
+    def preview(self, cells: Path | str, output: Path | str | None = None) -> Preview:
+        """Say what `embed_file` would do, and how long it would take; see `scgpt_infer.api.preview`."""
+        path = _looked_at(cells, output, self.options)
+        with open_cells(cells, layer=self.options.layer) as source:
+            return self._look(source, path)
+
     def close(self) -> None:
         """Let go of the model."""
         self.engine.close()
@@ -313,6 +319,11 @@ def _check_inplace(cells: "AnnData | Path | str", inplace: bool, options: EmbedO
         raise OptionError("inplace changes an AnnData object, and cells are a path. Use embed_file with in_place.")
     if inplace and options.limit is not None:
         raise OptionError("limit and inplace do not go together: the object keeps all of its cells.")
+
+
+def _looked_at(cells: Path | str, output: Path | str | None, options: EmbedOptions) -> Path | None:
+    """The output of a preview, which may do without one."""
+    return None if output is None and not options.in_place else destination(Path(cells), output, options)
 
 
 def _attached(

@@ -1,0 +1,61 @@
+"""The public calls as a user writes them. Nothing runs here: mypy reads it, and complains where a type is wrong."""
+
+from pathlib import Path
+
+from anndata import AnnData
+
+import scgpt_infer as si
+
+
+def one_call(cells: AnnData) -> AnnData:
+    return si.embed(cells, model="demo")
+
+
+def a_path_and_options() -> AnnData:
+    return si.embed(Path("cells.h5ad"), model=Path("human"), genes="alias", precision="fp16", seed=3, limit=100)
+
+
+def in_place(cells: AnnData) -> None:
+    si.embed(cells, model="demo", inplace=True, key="X_other")
+
+
+def many(samples: dict[str, AnnData]) -> dict[str, AnnData]:
+    with si.Model.open("human", si.EmbedOptions(layer="counts", threads=4)) as model:
+        vector_id: str = model.vector_id
+        width: int = model.dim
+        print(vector_id, width, model.key)
+        return {name: model.embed(cells) for name, cells in samples.items()}
+
+
+def a_file(progress: bool) -> si.Summary:
+    def show(done: int, total: int) -> None:
+        print(done, total)
+
+    summary = si.embed_file(
+        "cells.h5ad", "vectors.parquet", "human", si.EmbedOptions(obs_only=False), show if progress else None
+    )
+    bad: tuple[si.BadCell, ...] = summary.bad
+    rate: float = summary.cells_per_second
+    text: str = summary.to_json()
+    print([cell.reason for cell in bad], rate, text)
+    return summary
+
+
+def into_the_file_itself() -> si.Summary:
+    return si.embed_file("cells.h5ad", None, "human", si.EmbedOptions(in_place=True))
+
+
+def a_look_before() -> float:
+    with si.Model.open("human") as model:
+        preview: si.Preview = model.preview("cells.h5ad", "out.h5ad")
+    return preview.seconds
+
+
+def what_went_wrong() -> int:
+    try:
+        si.embed_file("cells.h5ad", "out.h5ad", "human")
+    except si.errors.GenesError as error:
+        return error.exit_code
+    except si.ScgptInferError as error:
+        return error.exit_code
+    return 0
