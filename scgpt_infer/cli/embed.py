@@ -60,6 +60,8 @@ def command(
         click.echo(summary.to_json())
     elif not quiet:
         click.echo(report(summary))
+    elif summary.bad:
+        click.echo("\n".join(bad_cells(summary)), err=True)
 
 
 def _preview(cells: Path, output: Path | None, model: str, options: EmbedOptions, as_json: bool) -> None:

@@ -25,7 +25,7 @@ model_option = click.option(
     show_envvar=True,
     help="A bundle (folder or zip), a checkpoint (folder or zip, exported once into the cache), or demo.",
 )
-quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress, no summary; errors only.")
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; only what went wrong.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 
 _ENGINE = (

@@ -90,8 +90,10 @@ def aloud(line: str) -> None:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as ``4 s``, ``3 min 20 s`` or ``2 h 05 min``."""
-    whole = max(0, round(seconds))
+    """Seconds as ``0.4 s``, ``40 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

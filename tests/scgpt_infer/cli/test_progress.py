@@ -64,7 +64,8 @@ def test_an_error_leaves_the_cursor_on_a_fresh_line():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+    ("seconds", "words"),
+    [(0.41, "0.4 s"), (9.96, "10 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
 )
 def test_clock_rounds_to_what_a_person_needs(seconds: float, words: str):
     assert clock(seconds) == words

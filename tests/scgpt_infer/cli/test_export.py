@@ -1,0 +1,76 @@
+"""``scgpt-infer export``: usage, missing packages, exit code 3, zips."""
+
+import importlib.util
+import json
+import zipfile
+from dataclasses import replace
+
+import pytest
+
+from scgpt_infer import cli
+from scgpt_runtime.manifest import ParityRecord
+
+OUTSIDE = ParityRecord("embed", "int8", "CPUExecutionProvider 1", "1-cosine", 0.2, 0.01, 16)
+
+
+@pytest.fixture
+def no_measuring(monkeypatch, tiny_bundle):
+    """Replace the export itself: what it would leave out is the test's to say."""
+    from scgpt_export import build
+    from scgpt_runtime.bundle import Bundle
+
+    def install(*left_out):
+        manifest = replace(Bundle.open(tiny_bundle).manifest, precisions=("fp32",))
+        report = build.ExportReport(manifest, left_out)
+        monkeypatch.setattr(build, "export", lambda checkpoint, output, options, say: report)
+
+    return install
+
+
+def test_a_checkpoint_or_random_weights_but_not_both(tmp_path, capsys):
+    assert cli.run(["export", "-o", str(tmp_path / "x")]) == 2
+    assert cli.run(["export", "ckpt", "--random", "tiny", "-o", str(tmp_path / "x")]) == 2
+    assert "--random" in capsys.readouterr().err
+
+
+def test_missing_packages_are_told_with_the_install_line(monkeypatch, tmp_path, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+    assert cli.run(["export", "ckpt", "-o", str(tmp_path / "x")]) == 2
+    message = capsys.readouterr().err
+    assert "torch" in message
+    assert 'pip install "scgpt-infer[cpu,export]"' in message
+
+
+def test_a_precision_below_parity_is_exit_code_3_with_its_figure(no_measuring, golden_files, tmp_path, capsys):
+    no_measuring(OUTSIDE)
+    words = ["export", str(golden_files / "small_checkpoint"), "-o", str(tmp_path / "x")]
+    assert cli.run(words) == 3
+    assert "left out int8 embed: 1-cosine 2.0e-01, limit 1e-02" in capsys.readouterr().err
+    assert cli.run([*words, "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert told["left_out"][0]["worst"] == 0.2
+    assert told["precisions"] == ["fp32"]
+
+
+def test_all_precisions_within_parity_is_exit_code_0(no_measuring, golden_files, tmp_path, capsys):
+    no_measuring()
+    assert cli.run(["export", str(golden_files / "small_checkpoint"), "-o", str(tmp_path / "x"), "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_unknown_precision_is_told(golden_files, tmp_path, capsys):
+    words = ["export", str(golden_files / "small_checkpoint"), "-o", str(tmp_path / "x"), "--precision", "fp8"]
+    assert cli.run(words) == 2
+    assert "fp8" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_random_weights_become_a_zip_that_verifies(tmp_path, capsys):
+    output = tmp_path / "random.zip"
+    assert cli.run(["export", "--random", "tiny", "-o", str(output), "--precision", "fp32"]) == 0
+    assert zipfile.is_zipfile(output)
+    assert [path.name for path in tmp_path.iterdir()] == ["random.zip"]
+    assert cli.run(["verify", str(output)]) == 0
+    assert cli.run(["export", "--random", "tiny", "-o", str(output)]) == 2
+    assert "exists already" in capsys.readouterr().err

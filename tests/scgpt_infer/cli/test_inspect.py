@@ -1,0 +1,50 @@
+"""``scgpt-infer inspect`` and ``verify``: what a bundle says of itself, and whether it holds here."""
+
+import json
+
+from scgpt_infer import cli
+
+
+def test_inspect_shows_parity_and_vector_id_of_every_precision(tiny_bundle, capsys):
+    assert cli.run(["inspect", str(tiny_bundle)]) == 0
+    out = capsys.readouterr().out
+    manifest = json.loads((tiny_bundle / "manifest.json").read_text())
+    assert set(manifest["precisions"]) == {"fp32", "fp16", "int8"}
+    for precision, vector_id in manifest["vector_ids"].items():
+        assert f"{precision:<5} {vector_id}" in out
+    for record in manifest["parity"]:
+        assert f"{record['precision']:<5} {record['task']:<11} {record['measure']} {record['worst']:.1e}" in out
+        assert record["provider"] in out
+
+
+def test_inspect_as_json_is_the_manifest(tiny_bundle, capsys):
+    assert cli.run(["inspect", str(tiny_bundle), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tiny_bundle / "manifest.json").read_text())
+
+
+def test_verify_proves_every_precision_here(tiny_bundle, capsys):
+    assert cli.run(["verify", str(tiny_bundle), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert {result["precision"] for result in results} == {"fp32", "fp16", "int8"}
+    assert all(result["passed"] and result["tokens_equal"] for result in results)
+
+
+def test_a_bundle_that_answers_otherwise_fails_verify_with_2(toy_model, tmp_path, capsys):
+    import toy_bundle
+    from scgpt_runtime.bundle import seal
+    from scgpt_runtime.golden import Golden
+
+    folder = toy_bundle.write(tmp_path / "other")
+    golden = Golden.load(folder / "golden.npz")
+    golden.vectors[0] = -golden.vectors[0]
+    golden.save(folder / "golden.npz")
+    seal(folder, toy_bundle.manifest())
+    assert cli.run(["verify", str(toy_model)]) == 0
+    assert capsys.readouterr().out.startswith("passed")
+    assert cli.run(["verify", str(folder)]) == 2
+    assert capsys.readouterr().out.startswith("FAILED")
+
+
+def test_what_is_no_bundle_is_told_what_one_is(tmp_path, capsys):
+    assert cli.run(["inspect", str(tmp_path)]) == 2
+    assert "bundle" in capsys.readouterr().err
