@@ -100,7 +100,7 @@ class EmbedOptions:
             _check_whole_number(name, getattr(self, name), least)
         if self.seed is not None and self.seed >= _SEEDS:
             raise OptionError(f"seed is {self.seed}; expected a whole number below 2^64.")
-        if isinstance(self.min_match, bool) or not 0 <= self.min_match <= 1:
+        if not _is_number(self.min_match) or not 0 <= self.min_match <= 1:
             raise OptionError(f"min_match is {self.min_match!r}; expected a fraction from 0 to 1, such as 0.1.")
         if self.key is not None and (not self.key or "/" in self.key):
             raise OptionError(f"key is {self.key!r}; expected a name for obsm without '/', such as X_scGPT.")
@@ -111,6 +111,10 @@ class EmbedOptions:
             raise OptionError("limit and in_place do not go together: the input file keeps all of its cells.")
         if self.in_place and self.obs_only:
             raise OptionError("obs_only and in_place do not go together: the input file keeps its matrix.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
