@@ -31,9 +31,9 @@ from scgpt_runtime.bundle import seal
 from scgpt_runtime.errors import OptionError, OutputError, ParityError
 from scgpt_runtime.golden import Golden
 from scgpt_runtime.manifest import GraphRecord, Manifest, ParityRecord, TokenizerSettings, vector_id
-from scgpt_runtime.vocab import Vocabulary
+from scgpt_runtime.vocab import Vocabulary, is_special
 
-__all__ = ["ExportOptions", "ExportReport", "export", "tokenizer_settings"]
+__all__ = ["ExportOptions", "ExportReport", "Prepared", "assemble", "check", "export", "prepare", "tokenizer_settings"]
 
 _DIALECT = "portable"
 _REQUIRED = ("embed", "tokens")
@@ -88,8 +88,8 @@ class ExportReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is the same for every precision."""
+class Prepared:
+    """All that is the same for every precision: the reference's answers and the traced graphs."""
 
     checkpoint: Checkpoint
     model: ScGPT
@@ -98,6 +98,7 @@ class _Plan:
     golden: Golden
     expected: Answers
     signatures: dict[str, Signature]
+    traced: dict[str, ir.Model]
 
 
 def export(
@@ -133,14 +134,49 @@ def export(
         No precision is within its limits; nothing is sealed.
     """
     options = options or ExportOptions()
-    _check(output, options)
-    plan = _plan(checkpoint, options, say)
-    traced = {task: _traced(plan, task, say) for task in plan.signatures}
+    check(output, options)
+    return assemble(prepare(checkpoint, options, say), output, options, say)
+
+
+def check(output: Path, options: ExportOptions) -> None:
+    """Refuse what cannot be exported, before any work; errors as for `export`."""
+    unknown = [name for name in options.precisions if name not in PRECISIONS]
+    if unknown or not options.precisions:
+        raise OptionError(
+            f"Found precision {', '.join(unknown) or 'none'}; a bundle can be sealed in {', '.join(PRECISIONS)}. "
+            "Choose one or more of these."
+        )
+    if output.exists():
+        raise OutputError(f"{output} exists already. Name a folder that does not, or remove it first.")
+    if not output.parent.is_dir():
+        raise OutputError(f"There is no folder {output.parent} to put {output.name} into. Make it first.")
+
+
+def prepare(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str], None]) -> Prepared:
+    """Ask the reference about the golden cells, and trace a graph for everything the checkpoint can answer."""
+    say("reading weights into the reference model")
+    model = checkpoint.model()
+    settings = tokenizer_settings(checkpoint, options)
+    vocabulary = build_vocabulary(checkpoint.tokens)
+    genes = np.array([i for i, name in enumerate(checkpoint.tokens) if not is_special(name)], np.int64)
+    say("asking the reference model about the golden cells")
+    golden = make_golden(model, genes, settings, options.golden_seed)
+    signatures = _signatures(model.config, settings)
+    expected = reference_answers(model, golden, settings, tuple(signatures))
+    traced = {}
+    for task, shape in signatures.items():
+        say(f"tracing {task}")
+        traced[task] = trace(_module(model, settings, task), shape)
+    return Prepared(checkpoint, model, settings, vocabulary, golden, expected, signatures, traced)
+
+
+def assemble(prepared: Prepared, output: Path, options: ExportOptions, say: Callable[[str], None]) -> ExportReport:
+    """Measure every precision and seal those that hold; errors as for `export`."""
     with _staging(output) as stage:
-        figures, left_out = _measure_all(plan, traced, options.precisions, stage, say)
-        sealed = _sealed(plan, traced, figures, left_out, stage, output.name, options)
+        figures, left_out = _measure_all(prepared, options.precisions, stage, say)
+        unsealed = _written(prepared, figures, stage, output.name, options)
         say(f"sealing {output}")
-        manifest = seal(stage / "bundle", sealed)
+        manifest = seal(stage / "bundle", unsealed)
         (stage / "bundle").rename(output)
     return ExportReport(manifest, tuple(left_out))
 
@@ -168,36 +204,6 @@ def tokenizer_settings(checkpoint: Checkpoint, options: ExportOptions) -> Tokeni
     )
 
 
-def _check(output: Path, options: ExportOptions) -> None:
-    unknown = [name for name in options.precisions if name not in PRECISIONS]
-    if unknown or not options.precisions:
-        raise OptionError(
-            f"Found precision {', '.join(unknown) or 'none'}; a bundle can be sealed in {', '.join(PRECISIONS)}. "
-            "Choose one or more of these."
-        )
-    if output.exists():
-        raise OutputError(f"{output} exists already. Name a folder that does not, or remove it first.")
-    if not output.parent.is_dir():
-        raise OutputError(f"There is no folder {output.parent} to put {output.name} into. Make it first.")
-
-
-def _plan(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str], None]) -> _Plan:
-    say("reading weights into the reference model")
-    model = checkpoint.model()
-    settings = tokenizer_settings(checkpoint, options)
-    vocabulary = build_vocabulary(checkpoint.tokens)
-    genes = np.array([i for i, name in enumerate(checkpoint.tokens) if not _special(name)], np.int64)
-    say("asking the reference model about the golden cells")
-    golden = make_golden(model, genes, settings, options.golden_seed)
-    signatures = _signatures(model.config, settings)
-    expected = reference_answers(model, golden, settings, tuple(signatures))
-    return _Plan(checkpoint, model, settings, vocabulary, golden, expected, signatures)
-
-
-def _special(name: str) -> bool:
-    return name.startswith("<") and name.endswith(">")
-
-
 def _signatures(config: ModelConfig, settings: TokenizerSettings) -> dict[str, Signature]:
     """The tasks that the checkpoint has weights for, and the shape of their graphs."""
     tasks = ["embed", "tokens", "expression"]
@@ -219,13 +225,12 @@ def _signatures(config: ModelConfig, settings: TokenizerSettings) -> dict[str, S
     }
 
 
-def _module(plan: _Plan, task: str) -> nn.Module:
-    model = plan.model
+def _module(model: ScGPT, settings: TokenizerSettings, task: str) -> nn.Module:
     graph: nn.Module
     if task == "embed":
-        graph = EmbedGraph(model, plan.settings)
+        graph = EmbedGraph(model, settings)
     elif task == "tokens":
-        graph = TokensGraph(model, plan.settings)
+        graph = TokensGraph(model, settings)
     elif task == "classify" and model.cls_decoder is not None:
         graph = ClassifyGraph(model.cls_decoder)
     elif task == "mvc" and model.mvc_decoder is not None:
@@ -236,17 +241,8 @@ def _module(plan: _Plan, task: str) -> nn.Module:
     return graph
 
 
-def _traced(plan: _Plan, task: str, say: Callable[[str], None]) -> ir.Model:
-    say(f"tracing {task}")
-    return trace(_module(plan, task), plan.signatures[task])
-
-
 def _measure_all(
-    plan: _Plan,
-    traced: dict[str, ir.Model],
-    precisions: tuple[str, ...],
-    stage: Path,
-    say: Callable[[str], None],
+    prepared: Prepared, precisions: tuple[str, ...], stage: Path, say: Callable[[str], None]
 ) -> tuple[list[ParityRecord], list[ParityRecord]]:
     """Write and measure every precision on its own. Gives the figures to seal and those that are outside."""
     figures: list[ParityRecord] = []
@@ -255,8 +251,10 @@ def _measure_all(
         folder = stage / f"measured-{precision}"
         folder.mkdir()
         store = WeightStore(folder)
-        paths = {task: store.write(_converted(model, precision), f"{task}.onnx") for task, model in traced.items()}
-        records = measure(Graphs(precision, paths), plan.golden, plan.settings, plan.expected)
+        paths = {
+            task: store.write(_converted(model, precision), f"{task}.onnx") for task, model in prepared.traced.items()
+        }
+        records = measure(Graphs(precision, paths), prepared.golden, prepared.settings, prepared.expected)
         shutil.rmtree(folder)
         for record in records:
             verdict = "" if within(record) else " (outside: left out)"
@@ -278,14 +276,8 @@ def _converted(model: ir.Model, precision: str) -> ir.Model:
     return copy
 
 
-def _sealed(
-    plan: _Plan,
-    traced: dict[str, ir.Model],
-    figures: list[ParityRecord],
-    outside: list[ParityRecord],
-    stage: Path,
-    name: str,
-    options: ExportOptions,
+def _written(
+    prepared: Prepared, figures: list[ParityRecord], stage: Path, name: str, options: ExportOptions
 ) -> Manifest:
     """Write everything but the manifest into the stage's bundle folder, and say what the manifest shall hold."""
     bundle = stage / "bundle"
@@ -294,15 +286,15 @@ def _sealed(
     graphs = []
     for record in figures:
         path = f"{record.task}.{record.precision}.{_DIALECT}.onnx"
-        store.write(_converted(traced[record.task], record.precision), path)
-        shape = plan.signatures[record.task]
+        store.write(_converted(prepared.traced[record.task], record.precision), path)
+        shape = prepared.signatures[record.task]
         graphs.append(
             GraphRecord(record.task, record.precision, _DIALECT, f"graphs/{path}", OPSET, shape.inputs, shape.outputs)
         )
-    plan.golden.save(bundle / "golden.npz")
-    vocabulary = plan.vocabulary.to_json()
+    prepared.golden.save(bundle / "golden.npz")
+    vocabulary = prepared.vocabulary.to_json()
     (bundle / "vocab.json").write_text(vocabulary, encoding="utf-8", newline="\n")
-    checkpoint, config = plan.checkpoint, plan.model.config
+    checkpoint, config = prepared.checkpoint, prepared.model.config
     embed = sorted((r for r in figures if r.task == "embed"), key=lambda r: r.worst)
     precisions = tuple(record.precision for record in embed)
     unsealed = Manifest(
@@ -312,8 +304,8 @@ def _sealed(
         weights=weights_digest(checkpoint.state),
         dim=config.dim,
         pooling=config.pooling,
-        tokenizer=plan.settings,
-        genes=dict(plan.vocabulary.versions),
+        tokenizer=prepared.settings,
+        genes=dict(prepared.vocabulary.versions),
         precisions=precisions,
         vector_ids={},
         graphs=tuple(graphs),
@@ -329,7 +321,7 @@ def _sealed(
     )
     digest = hashlib.sha256(vocabulary.encode()).hexdigest()
     ids = {
-        precision: vector_id(unsealed.weights, digest, config.pooling, plan.settings, "exact", precision)
+        precision: vector_id(unsealed.weights, digest, config.pooling, prepared.settings, "exact", precision)
         for precision in precisions
     }
     return replace(unsealed, vector_ids=ids)

@@ -1,0 +1,24 @@
+"""Fixtures that several test folders share."""
+
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden_files() -> Path:
+    """Folder of the original scGPT's inputs and outputs."""
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The original's small checkpoint, exported in every precision. Tests must not change it."""
+    from scgpt_export.build import ExportOptions, export
+    from scgpt_export.checkpoint import load
+
+    output = tmp_path_factory.mktemp("bundle") / "tiny"
+    export(load(GOLDEN / "small_checkpoint"), output, ExportOptions(("fp32", "fp16", "int8")))
+    return output
