@@ -140,7 +140,17 @@ class Model:
     def _into_memory(self, source: CellSource) -> MemorySink:
         facts = self._facts(source)
         sink = MemorySink(np.full((self._n_cells(source), self.dim), np.nan, np.float32), {})
-        run(source, self.engine, facts.match.columns, TASKS["embed"], sink, facts.record, limit=self.options.limit)
+        columns, limit = facts.match.columns, self.options.limit
+        tally = run(source, self.engine, columns, TASKS["embed"], sink, facts.record, limit=limit)
+        if tally.bad:
+            first = tally.bad[0]
+            _log.warning(
+                "%d of %d cells have no embedding (NaN); the first is %s: %s",
+                len(tally.bad),
+                tally.n_cells,
+                first.name,
+                first.reason,
+            )
         return sink
 
     def _into_file(self, source: CellSource, path: Path, progress: Progress | None) -> Summary:

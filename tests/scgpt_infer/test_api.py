@@ -47,6 +47,11 @@ def test_a_copy_comes_back_with_unit_vectors_and_the_callers_object_is_not_touch
     assert same_cells(toy_adata, before)
 
 
+def test_cells_without_an_embedding_are_told_where_no_summary_is(toy_adata, toy_model, caplog):
+    si.embed(toy_adata, model=toy_model)
+    assert "1 of 1100 cells have no embedding (NaN); the first is cell-5: all values are zero" in caplog.text
+
+
 def test_uns_says_how_the_vectors_were_made_and_can_be_written(toy_adata, toy_model, tmp_path):
     result = si.embed(toy_adata, model=toy_model, seed=3)
     record = result.uns["scgpt_infer"]
