@@ -18,7 +18,7 @@ from torch import nn
 
 from scgpt_export.checkpoint import Checkpoint
 from scgpt_export.genes import build_vocabulary
-from scgpt_export.golden_cells import make_golden
+from scgpt_export.golden_cells import as_golden, golden_block, golden_tokens
 from scgpt_export.graphs import ClassifyGraph, EmbedGraph, ExpressionGraph, MvcGraph, TokensGraph
 from scgpt_export.parity import Answers, Graphs, measure, reference_answers, within
 from scgpt_export.passes import PRECISIONS, sequence
@@ -28,6 +28,7 @@ from scgpt_export.rewrites import rewrite
 from scgpt_export.store import WeightStore
 from scgpt_export.trace import OPSET, Signature, signature, trace
 from scgpt_runtime.bundle import seal
+from scgpt_runtime.cells import TokenBlock
 from scgpt_runtime.errors import OptionError, OutputError, ParityError
 from scgpt_runtime.golden import Golden
 from scgpt_runtime.manifest import GraphRecord, Manifest, ParityRecord, TokenizerSettings, vector_id
@@ -95,6 +96,7 @@ class Prepared:
     model: ScGPT
     settings: TokenizerSettings
     vocabulary: Vocabulary
+    tokens: TokenBlock
     golden: Golden
     expected: Answers
     signatures: dict[str, Signature]
@@ -160,14 +162,16 @@ def prepare(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str],
     vocabulary = build_vocabulary(checkpoint.tokens)
     genes = np.array([i for i, name in enumerate(checkpoint.tokens) if not is_special(name)], np.int64)
     say("asking the reference model about the golden cells")
-    golden = make_golden(model, genes, settings, options.golden_seed)
+    block = golden_block(genes, settings, options.golden_seed)
+    tokens = golden_tokens(block, settings, model.config.n_tokens)
     signatures = _signatures(model.config, settings)
-    expected = reference_answers(model, golden, settings, tuple(signatures))
+    expected = reference_answers(model, tokens, settings, tuple(signatures))
+    golden = as_golden(block, tokens, expected["embed"])
     traced = {}
     for task, shape in signatures.items():
         say(f"tracing {task}")
         traced[task] = trace(_module(model, settings, task), shape)
-    return Prepared(checkpoint, model, settings, vocabulary, golden, expected, signatures, traced)
+    return Prepared(checkpoint, model, settings, vocabulary, tokens, golden, expected, signatures, traced)
 
 
 def assemble(prepared: Prepared, output: Path, options: ExportOptions, say: Callable[[str], None]) -> ExportReport:
@@ -254,7 +258,7 @@ def _measure_all(
         paths = {
             task: store.write(_converted(model, precision), f"{task}.onnx") for task, model in prepared.traced.items()
         }
-        records = measure(Graphs(precision, paths), prepared.golden, prepared.settings, prepared.expected)
+        records = measure(Graphs(precision, paths), prepared.tokens, prepared.settings, prepared.expected)
         shutil.rmtree(folder)
         for record in records:
             verdict = "" if within(record) else " (outside: left out)"

@@ -1,20 +1,19 @@
 """Seeded cells that prove a bundle: raw values, their tokens, and the reference's vectors.
 
-In: a checkpoint's model and the tokenizer settings. Out: a `Golden`. Lengths run from one gene to more
-than fit, and some cells hold log-normalised values rather than counts.
+In: the genes of a vocabulary and the tokenizer settings. Out: cells, and a `Golden` of them. Lengths run
+from one gene to more than fit, and some cells hold log-normalised values rather than counts.
 """
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scgpt_export.reference import ScGPT
 from scgpt_runtime.cells import CellBlock, TokenBlock
 from scgpt_runtime.golden import Golden
 from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.tokenizer import tokenize
 
-__all__ = ["batch_label", "cell_inputs", "golden_block", "make_golden"]
+__all__ = ["as_golden", "cell_inputs", "golden_block"]
 
 _SHORT = (1, 2, 4, 9, 19, 39, 79, 119, 179, 249, 349, 499, 699, 899)
 _LONG = (0, 0, 1, 100, 400, 900)  # genes beyond a full cell: exactly full twice, then down-sampled
@@ -50,46 +49,35 @@ def golden_block(genes: NDArray[np.int64], settings: TokenizerSettings, seed: in
     return CellBlock(indptr, np.concatenate(indices).astype(np.int32), np.concatenate(data).astype(np.float32), 0)
 
 
-def make_golden(model: ScGPT, genes: NDArray[np.int64], settings: TokenizerSettings, seed: int) -> Golden:
-    """Golden cells with the reference's L2-normalised vectors.
+def golden_tokens(block: CellBlock, settings: TokenizerSettings, n_tokens: int) -> TokenBlock:
+    """Tokens of golden cells, whose column numbers are token ids."""
+    return tokenize(block, np.arange(n_tokens, dtype=np.int64), settings, n_tokens)
+
+
+def as_golden(block: CellBlock, tokens: TokenBlock, cells: list[NDArray[np.float32]]) -> Golden:
+    """Golden cells with the reference's vectors, L2-normalised.
 
     Parameters
     ----------
-    model
-        The reference, float32, eval mode.
-    genes
-        (n_genes,) token ids that may be expressed.
-    settings
-        Tokenizer settings that will be sealed.
-    seed
-        Of the cells.
+    block, tokens
+        The raw cells and what they become.
+    cells
+        One (dim,) un-normalised vector a cell.
     """
-    block = golden_block(genes, settings, seed)
-    n_tokens = model.config.n_tokens
-    tokens = tokenize(block, np.arange(n_tokens, dtype=np.int64), settings, n_tokens)
-    vectors = []
-    with torch.no_grad():
-        for cell in range(tokens.n_cells):
-            ids, values = cell_inputs(tokens, cell, settings)
-            hidden = model.encode(ids, values, torch.zeros_like(ids, dtype=torch.bool), batch_label(model))
-            vectors.append(model.pool(hidden, values)[0].numpy())
-    stacked = np.stack(vectors)
+    vectors = np.stack(cells)
     wide = tokens.ids.dtype == np.uint32
-    token_ids = block.indices.astype(np.uint32) if wide else block.indices.astype(np.uint16)
     return Golden(
         indptr=block.indptr,
-        token_ids=token_ids,
+        token_ids=block.indices.astype(np.uint32) if wide else block.indices.astype(np.uint16),
         data=block.data,
         ids=tokens.ids,
         values=tokens.values,
         offsets=tokens.offsets,
-        vectors=stacked / np.linalg.norm(stacked, axis=1, keepdims=True),
+        vectors=vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
     )
 
 
-def cell_inputs(
-    tokens: TokenBlock | Golden, cell: int, settings: TokenizerSettings
-) -> tuple[torch.Tensor, torch.Tensor]:
+def cell_inputs(tokens: TokenBlock, cell: int, settings: TokenizerSettings) -> tuple[torch.Tensor, torch.Tensor]:
     """One cell as the reference takes it: ids (1, tokens) int64, values (1, tokens) float32."""
     inside = slice(int(tokens.offsets[cell]), int(tokens.offsets[cell + 1]))
     ids = torch.from_numpy(tokens.ids[inside].astype(np.int64))
@@ -97,8 +85,3 @@ def cell_inputs(
     if settings.value_style == "binned":
         values = np.array(settings.levels, np.float32)[values]
     return ids[None], torch.from_numpy(values.astype(np.float32))[None]
-
-
-def batch_label(model: ScGPT) -> torch.Tensor | None:
-    """Models with batch labels are measured on the first one."""
-    return torch.zeros(1, dtype=torch.int64) if model.config.needs_batch else None

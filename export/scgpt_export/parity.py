@@ -5,7 +5,7 @@ of the worst cell. Heads are measured from the cell's tokens to their own answer
 their precision. It decides nothing but whether a figure is within its limit.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scgpt_export.golden_cells import batch_label, cell_inputs
+from scgpt_export.golden_cells import cell_inputs
 from scgpt_export.reference import ScGPT
 from scgpt_runtime.batching import batches
 from scgpt_runtime.cells import Batch, TokenBlock
-from scgpt_runtime.golden import Golden
 from scgpt_runtime.manifest import ParityRecord, TokenizerSettings
 from scgpt_runtime.providers import PROVIDERS, ProviderChoice, cores
 from scgpt_runtime.session import Session
@@ -44,15 +43,15 @@ class Graphs:
     paths: Mapping[str, Path]
 
 
-def reference_answers(model: ScGPT, golden: Golden, settings: TokenizerSettings, tasks: tuple[str, ...]) -> Answers:
-    """What the reference says of each golden cell, alone and unpadded.
+def reference_answers(model: ScGPT, tokens: TokenBlock, settings: TokenizerSettings, tasks: tuple[str, ...]) -> Answers:
+    """What the reference says of each cell, alone and unpadded. Models with batch labels answer for the first one.
 
     Parameters
     ----------
     model
         Float32, eval mode.
-    golden
-        The cells.
+    tokens
+        The golden cells.
     settings
         What they were tokenised with.
     tasks
@@ -60,33 +59,28 @@ def reference_answers(model: ScGPT, golden: Golden, settings: TokenizerSettings,
     """
     answers: Answers = {task: [] for task in tasks}
     with torch.no_grad():
-        for cell in range(golden.n_cells):
-            ids, values = cell_inputs(golden, cell, settings)
-            for task, answer in _answer(model, ids, values, tasks):
-                answers[task].append(answer.numpy().ravel())
+        for cell in range(tokens.n_cells):
+            ids, values = cell_inputs(tokens, cell, settings)
+            for task, answer in _answer(model, ids, values).items():
+                if task in answers:
+                    answers[task].append(answer.numpy().ravel())
     return answers
 
 
-def _answer(
-    model: ScGPT, ids: torch.Tensor, values: torch.Tensor, tasks: tuple[str, ...]
-) -> Iterator[tuple[str, torch.Tensor]]:
-    batch = batch_label(model)
-    padding = torch.zeros_like(ids, dtype=torch.bool)
-    given = model(ids, values, padding, batch, cls="classify" in tasks, mvc="mvc" in tasks)
-    found = {
-        "embed": given["cell_emb"],
-        "tokens": model.encode(ids, values, padding, batch),
-        "classify": given.get("cls_output"),
-        "expression": given["mlm_output"],
-        "mvc": given.get("mvc_output"),
-    }
-    for task in tasks:
-        answer = found[task]
-        if answer is not None:
-            yield task, answer
+def _answer(model: ScGPT, ids: torch.Tensor, values: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Everything that the model has an answer to, by task."""
+    batch = torch.zeros(1, dtype=torch.int64) if model.config.needs_batch else None
+    hidden = model.encode(ids, values, torch.zeros_like(ids, dtype=torch.bool), batch)
+    cell = model.pool(hidden, values)
+    found = {"embed": cell, "tokens": hidden, "expression": model.decoder(model.with_batch(hidden, batch))[0]}
+    if model.cls_decoder is not None:
+        found["classify"] = model.cls_decoder(cell)
+    if model.mvc_decoder is not None:
+        found["mvc"] = model.mvc_decoder(model.with_batch(cell, batch), model.encoder(ids))[0]
+    return found
 
 
-def measure(graphs: Graphs, golden: Golden, settings: TokenizerSettings, expected: Answers) -> list[ParityRecord]:
+def measure(graphs: Graphs, tokens: TokenBlock, settings: TokenizerSettings, expected: Answers) -> list[ParityRecord]:
     """Run every graph of a precision on the CPU and compare.
 
     Models with batch labels are measured on their first one.
@@ -95,8 +89,8 @@ def measure(graphs: Graphs, golden: Golden, settings: TokenizerSettings, expecte
     ----------
     graphs
         Graphs on disk.
-    golden, settings
-        The cells and what they were tokenised with.
+    tokens, settings
+        The golden cells and what they were tokenised with.
     expected
         Answers of the reference.
 
@@ -108,8 +102,6 @@ def measure(graphs: Graphs, golden: Golden, settings: TokenizerSettings, expecte
     choice = ProviderChoice("cpu", PROVIDERS["cpu"], graphs.precision, "portable", cores().usable, why)
     sessions = {task: Session.open(path, choice) for task, path in graphs.paths.items()}
     worst = dict.fromkeys(expected, 0.0)
-    faults = np.zeros(golden.n_cells, np.uint8)
-    tokens = TokenBlock(golden.ids, golden.values, golden.offsets, faults, 0)
     # Several cells of unlike length side by side, so that parity proves padding too.
     for batch in batches(tokens, settings, _TOGETHER * settings.max_length):
         outputs = _run(sessions, batch)
@@ -121,7 +113,7 @@ def measure(graphs: Graphs, golden: Golden, settings: TokenizerSettings, expecte
                 worst[task] = max(worst[task], _distance(found.ravel(), answers[cell]))
     limit = LIMITS[graphs.precision]
     return [
-        ParityRecord(task, graphs.precision, sessions[task].provider, "1-cosine", worst[task], limit, golden.n_cells)
+        ParityRecord(task, graphs.precision, sessions[task].provider, "1-cosine", worst[task], limit, tokens.n_cells)
         for task in expected
     ]
 

@@ -253,7 +253,8 @@ def choose(
     gene_col
         The column to use; None for the best.
     min_match
-        Share of the file's columns, 0 to 1, that must be known; 0 asks for one known gene only.
+        Share, 0 to 1, of the file's columns (or of the vocabulary, where it is the smaller) that must be known; 0 asks
+        for one known gene only.
 
     Raises
     ------
@@ -272,14 +273,15 @@ def choose(
         raise GenesError(f"No gene names: none of {', '.join(CANDIDATES)} is there. Name one with --gene-col.")
     found = [match(candidates[name], vocabulary, mode, name) for name in sources]
     best = max(found, key=lambda matched: matched.n_matched)
-    needed = _needed(best.n_columns, min_match)
+    needed = _needed(min(best.n_columns, len(vocabulary)), min_match)
     if best.n_matched < needed:
         genes = {name: token for name, token in vocabulary.index.items() if not is_special(name)}
         raise GenesError(too_few(best, candidates[best.source], genes, needed, sources))
     return best
 
 
-def _needed(n_columns: int, min_match: float) -> int:
+def _needed(findable: int, min_match: float) -> int:
+    """Columns that must be known, of those that could be: a small vocabulary cannot know most of a large file."""
     if min_match == 0:
         return 1
-    return max(1, math.ceil(min_match * n_columns), min(FEW, n_columns // 2))
+    return max(1, math.ceil(min_match * findable), min(FEW, findable // 2))

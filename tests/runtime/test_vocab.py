@@ -136,10 +136,15 @@ def test_too_few_known_genes_shows_both_sides_and_the_way_out():
     with pytest.raises(GenesError) as caught:
         choose({"gene_name": names, "index": names}, VOCABULARY)
     message = str(caught.value)
-    for piece in ("0 of 100", "at least 10", "'G3PD'", "'ACTB'", "gene_name", "--gene-col", "--min-match"):
+    for piece in ("0 of 100", "at least 4", "'G3PD'", "'ACTB'", "gene_name", "--gene-col", "--min-match"):
         assert piece in message
     assert "--genes alias would find 2 more" in message
     assert "<pad>" not in message
+
+
+def test_a_model_of_few_genes_takes_a_file_of_many():
+    names = [*GOOD, *(f"unknown{i}" for i in range(10_000))]
+    assert choose({"index": names}, VOCABULARY).n_matched == len(GOOD)
 
 
 def test_min_match_moves_the_limit_and_zero_asks_for_one_gene():
