@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from demo_data import DataSet, log_normalised
 from numpy.typing import NDArray
+
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.tokenizer import tokenize
@@ -114,9 +115,8 @@ class Sampler:
             Longest view in tokens.
         """
         drawn = self.places[np.searchsorted(self.cumulated, self.random.random(n_cells) * self.cumulated[-1])]
-        parts = []
-        for number in np.unique(drawn[:, 0]).tolist():
-            parts.append(self._views(number, drawn[drawn[:, 0] == number, 1], max_length))
+        numbers = np.unique(drawn[:, 0]).tolist()
+        parts = [self._views(number, drawn[drawn[:, 0] == number, 1], max_length) for number in numbers]
         return join(parts, self.tokens.index["<pad>"], settings(self.tokens, max_length).pad_code)
 
     def _views(self, number: int, rows: NDArray[np.int64], max_length: int) -> Batch:
@@ -161,12 +161,13 @@ def view(
     columns: NDArray[np.int64],
     rules: TokenizerSettings,
     n_tokens: int,
+    fewest: int = FEWEST_GENES,
 ) -> Batch:
-    """Tokens of cells, padded; cells with too few genes are left out."""
+    """Tokens of cells, padded; cells with fewer genes than `fewest` are left out."""
     block = CellBlock(counts.indptr.astype(np.int64), counts.indices.astype(np.int32), counts.data, 0)
     tokens = tokenize(block, columns, rules, n_tokens)
     lengths = np.diff(tokens.offsets)
-    good = np.flatnonzero(lengths > FEWEST_GENES)
+    good = np.flatnonzero(lengths > fewest)
     longest = int(lengths[good].max(initial=1))
     ids = np.full((len(good), longest), rules.pad_id, np.int64)
     codes = np.full((len(good), longest), rules.pad_code, np.int64)
