@@ -136,7 +136,7 @@ def test_too_few_known_genes_shows_both_sides_and_the_way_out():
     with pytest.raises(GenesError) as caught:
         choose({"gene_name": names, "index": names}, VOCABULARY)
     message = str(caught.value)
-    for piece in ("0 of 100", "at least 4", "'G3PD'", "'ACTB'", "gene_name", "--gene-col", "--min-match"):
+    for piece in ("0 of 100", "at least 5", "'G3PD'", "'ACTB'", "gene_name", "--gene-col", "--min-match"):
         assert piece in message
     assert "--genes alias would find 2 more" in message
     assert "<pad>" not in message
