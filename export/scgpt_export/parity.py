@@ -21,11 +21,9 @@ from scgpt_runtime.cells import Batch, TokenBlock
 from scgpt_runtime.manifest import ParityRecord, TokenizerSettings
 from scgpt_runtime.providers import PROVIDERS, ProviderChoice, cores
 from scgpt_runtime.session import Session
+from scgpt_runtime.verify import LIMITS, one_minus_cosine
 
-__all__ = ["LIMITS", "Answers", "Graphs", "measure", "reference_answers", "within"]
-
-LIMITS: Mapping[str, float] = {"fp32": 1e-6, "fp16": 1e-4, "bf16": 1e-3, "int8": 1e-2}
-"""Largest 1 - cosine of the worst golden cell, by precision."""
+__all__ = ["Answers", "Graphs", "measure", "reference_answers", "within"]
 
 _TOGETHER = 4
 _PER_CELL = ("embed", "classify")
@@ -110,7 +108,7 @@ def measure(graphs: Graphs, tokens: TokenBlock, settings: TokenizerSettings, exp
                 found = outputs[task][place]
                 if task not in _PER_CELL:
                     found = found[: batch.lengths[place]]
-                worst[task] = max(worst[task], _distance(found.ravel(), answers[cell]))
+                worst[task] = max(worst[task], _distance(found, answers[cell]))
     limit = LIMITS[graphs.precision]
     return [
         ParityRecord(task, graphs.precision, sessions[task].provider, "1-cosine", worst[task], limit, tokens.n_cells)
@@ -138,13 +136,5 @@ def _run(sessions: Mapping[str, Session], batch: Batch) -> dict[str, NDArray[np.
 
 
 def _distance(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """1 - cosine in float64; infinite where an answer is not finite."""
-    a, b = found.astype(np.float64), expected.astype(np.float64)
-    if not np.isfinite(a).all():
-        return float("inf")
-    if len(a) == 1:  # a single number has no direction
-        return float(abs(a[0] - b[0]) / max(abs(b[0]), 1.0))
-    # From unit vectors, since 1 - a.b loses all digits of a small figure.
-    a /= np.linalg.norm(a)
-    b /= np.linalg.norm(b)
-    return float(0.5 * np.square(a - b).sum())
+    """1 - cosine of a cell's whole answer."""
+    return float(one_minus_cosine(found.reshape(1, -1), expected[None])[0])

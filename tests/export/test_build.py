@@ -12,10 +12,10 @@ import torch
 from scgpt_export import parity
 from scgpt_export.build import ExportOptions, assemble, export, prepare
 from scgpt_export.checkpoint import load
-from scgpt_export.parity import LIMITS
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.errors import OptionError, OutputError, ParityError
 from scgpt_runtime.tokenizer import tokenize
+from scgpt_runtime.verify import LIMITS
 
 
 @pytest.fixture(scope="module")

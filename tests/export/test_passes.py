@@ -10,12 +10,12 @@ import onnxruntime
 import pytest
 
 from scgpt_export.graphs import ClassifyGraph, EmbedGraph, ExpressionGraph, MvcGraph, TokensGraph
-from scgpt_export.parity import LIMITS
 from scgpt_export.passes import PRECISIONS, sequence
 from scgpt_export.quantize import quantize_weight
 from scgpt_export.rewrites import rewrite
 from scgpt_export.store import WeightStore
 from scgpt_export.trace import OPSET, signature, trace
+from scgpt_runtime.verify import LIMITS
 
 from .graph_cases import CASES, LENGTHS, N_TOKENS, distance, make_inputs, make_model, make_settings, reference_of
 
