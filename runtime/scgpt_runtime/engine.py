@@ -27,8 +27,10 @@ __all__ = ["BATCH_TOKENS", "RANGE_ROWS", "Engine", "EngineOptions"]
 RANGE_ROWS = 1024
 """Rows of one range of the fixed grid that blocks lie on; no batch crosses a range."""
 
-BATCH_TOKENS = 2048
-"""Default budget of padded tokens in a batch on a CPU."""
+BATCH_TOKENS = 512
+"""Default budget of padded tokens in a batch on a CPU. Small on purpose: a cell of 1,200 tokens alone costs a tenth
+less time than in a batch of 2,048 tokens and a third less than in one of 8,192, and 512 suits short cells as well
+(12 layers of 512, cells of 64 to 1,200 tokens, ONNX Runtime 1.32)."""
 
 _FED = ("ids", "values", "lengths")
 Genes = Literal["exact", "alias"]
