@@ -23,6 +23,7 @@ __all__ = ["OPSET", "Signature", "signature", "trace"]
 OPSET = 20
 """Newest opset that TensorRT, Triton and runtimes of the last years all read."""
 
+_NO_LIMIT = 1 << 40
 _EXAMPLE = {"cells": 3, "tokens": 7}
 
 
@@ -108,7 +109,9 @@ def trace(module: nn.Module, signature: Signature) -> ir.Model:
         if program is None:
             raise InternalError("torch.onnx.export returned no program.")
         model: ir.Model = program.model
-        onnxscript.optimizer.optimize(model)
+        # Slices and transposes of weights are folded whatever their size: else they are done anew at every start,
+        # and passes that look for a weight do not find it.
+        onnxscript.optimizer.optimize(model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT)
     found = model.opset_imports.get("")
     if found != OPSET:
         raise InternalError(f"The traced graph is at opset {found}, not {OPSET}.")

@@ -125,6 +125,17 @@ def test_graphs_carry_nothing_but_the_graph(precision, tmp_path):
     onnx.checker.check_model(str(tmp_path / "graph.onnx"), full_check=True)
 
 
+def test_every_linear_layer_is_one_product_by_a_stored_weight():
+    _, _, graph, _ = traced("embed", "continuous")
+    copy = graph.clone()
+    sequence("int8")(copy)
+    kinds = [node.op_type for node in copy.graph]
+    assert kinds.count("MatMulInteger") == 6 * 2  # queries, keys, values, output, two of the feed-forward
+    assert kinds.count("MatMul") == 2 * 2  # scores and mixing, which have no weight
+    for node in graph.graph:
+        assert not (node.op_type in ("Slice", "Transpose") and node.inputs[0].is_initializer())
+
+
 def test_tracing_twice_gives_the_same_bytes(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
