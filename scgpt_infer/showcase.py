@@ -4,6 +4,7 @@ In: nothing but what ships. Out: `Showing`, and a picture where the report extra
 """
 
 import importlib.util
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,9 +23,9 @@ from scgpt_runtime.engine import RANGE_ROWS, Engine
 from scgpt_runtime.session import Session
 from scgpt_runtime.vocab import choose
 
-__all__ = ["NEIGHBOURS", "Showing", "TypeFigures", "can_draw", "draw", "neighbour_accuracy", "show"]
+__all__ = ["NEIGHBOURS", "Judged", "Showing", "TypeFigures", "can_draw", "draw", "judged", "neighbour_accuracy", "show"]
 
-NEIGHBOURS = 15
+NEIGHBOURS = 10
 """Neighbours that vote in the k-nearest-neighbour figure."""
 
 OTHER = "other"
@@ -38,6 +39,32 @@ class TypeFigures:
     cells: int
     answered: int
     f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How the model did on one data set when it was built, as in its model card.
+
+    Attributes
+    ----------
+    name, cells
+        The data set, and its labelled cells.
+    accuracy, macro_f1
+        Of the classifier.
+    within, within_pca
+        Accuracy of nearest neighbours in the same data set: of the embedding, and of PCA on the same genes.
+    across, across_pca
+        The same with neighbours among training cells, of other donors or studies.
+    """
+
+    name: str
+    cells: int
+    accuracy: float
+    macro_f1: float
+    within: float
+    within_pca: float
+    across: float
+    across_pca: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +164,24 @@ def neighbour_accuracy(vectors: NDArray[np.float32], types: Sequence[str], neigh
     nearest = np.argsort(-likeness, axis=1, kind="stable")[:, :neighbours]
     votes = np.stack([(codes[nearest] == code).sum(axis=1) for code in range(len(names))], axis=1)
     return float((votes.argmax(axis=1) == codes).mean())
+
+
+def judged(figures: Path = demo.FIGURES) -> list[Judged]:
+    """What was measured when the model was built, on cells that its training never saw."""
+    told = json.loads(figures.read_text(encoding="utf-8"))["judged"]
+    return [
+        Judged(
+            name=name,
+            cells=found["classifier"]["cells"],
+            accuracy=found["classifier"]["accuracy"],
+            macro_f1=found["classifier"]["macro_f1"],
+            within=found["within"]["embedding"]["accuracy"],
+            within_pca=found["within"]["pca"]["accuracy"],
+            across=found["across"]["embedding"]["accuracy"],
+            across_pca=found["across"]["pca"]["accuracy"],
+        )
+        for name, found in told.items()
+    ]
 
 
 def can_draw() -> bool:

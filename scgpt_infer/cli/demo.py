@@ -63,5 +63,21 @@ def report(showing: "Showing") -> str:
     ]
     for name, figures in showing.types.items():
         lines.append(f"{name:<16} {figures.cells:>5} {figures.answered:>8}  {figures.f1:.3f}")
-    lines += ["", f"model card  {demo.MODEL_CARD}"]
+    lines += ["", *_judged(), "", f"model card  {demo.MODEL_CARD}"]
     return "\n".join(lines)
+
+
+def _judged() -> list[str]:
+    """The table of what was measured when the model was built."""
+    from scgpt_infer.showcase import judged
+
+    lines = [
+        "Measured when the model was built, on cells that its training never saw; neighbours beside those of PCA:",
+        f"{'data':<24} cells accuracy macro F1   within (PCA)    across (PCA)",
+    ]
+    lines += [
+        f"{found.name:<24} {found.cells:>5}    {found.accuracy:.3f}    {found.macro_f1:.3f}   "
+        f"{found.within:.3f} ({found.within_pca:.3f})   {found.across:.3f} ({found.across_pca:.3f})"
+        for found in judged()
+    ]
+    return lines
