@@ -316,7 +316,7 @@ def preview(
     cells, output, model, options, cache_dir, say
         See `embed_file`. Without an output, room on the disk is not looked at.
     """
-    path = None if output is None and not options.in_place else destination(Path(cells), output, options)
+    path = _looked_at(cells, output, options)
     with (
         open_cells(cells, layer=options.layer) as source,
         Model.open(model, options, cache_dir=cache_dir, say=say) as opened,

@@ -34,8 +34,10 @@ class Answering(Protocol):
     def timings(self) -> dict[str, float]:
         """Seconds by stage since the engine was opened."""
 
-    def run(self, blocks: Iterable[CellBlock], columns: NDArray[np.int64]) -> Iterator[Result]:
-        """Results in the order of the blocks."""
+    def run(
+        self, blocks: Iterable[CellBlock], columns: NDArray[np.int64], tick: Callable[[int], None]
+    ) -> Iterator[Result]:
+        """Results in the order of the blocks; `tick` is told of each number of cells that is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def run(
     limit
         Stop after so many cells.
     progress
-        Told at the start, with none done, and after each block.
+        Told at the start, with none done, and after each batch.
 
     Raises
     ------
@@ -104,9 +106,9 @@ def run(
     total = source.n_cells if limit is None else min(limit, source.n_cells)
     bad: list[BadCell] = []
     done, longest, write_seconds = 0, 0, 0.0
-    if progress is not None:
-        progress(0, total)
-    with _closing(engine.run(source.blocks(RANGE_ROWS, total), columns)) as results:
+    told = _Told(progress, total)
+    told.upto(0)
+    with _closing(engine.run(source.blocks(RANGE_ROWS, total), columns, told.add)) as results:
         for result in results:
             part = task(result)
             if part.first_row != done:
@@ -117,8 +119,7 @@ def run(
             bad += _bad_cells(part, source)
             longest = max(longest, int(result.lengths.max(initial=0)))
             done += part.n_cells
-            if progress is not None:
-                progress(done, total)
+            told.upto(done)  # bad cells are in no batch
     if done != total:
         raise InternalError(f"{done:,} of {total:,} rows have come back.")
     _refuse_nothing(done, bad)
@@ -128,6 +129,23 @@ def run(
     seconds = {stage: spent - before.get(stage, 0.0) for stage, spent in engine.timings.items()}
     seconds["write"] = write_seconds + ended - write_started
     return Tally(done, tuple(bad), longest, seconds, ended - started, _peak_bytes())
+
+
+@dataclass(slots=True)
+class _Told:
+    """How many cells the caller has been told are done."""
+
+    progress: Progress | None
+    total: int
+    done: int = 0
+
+    def add(self, cells: int) -> None:
+        self.upto(self.done + cells)
+
+    def upto(self, done: int) -> None:
+        self.done = done
+        if self.progress is not None:
+            self.progress(done, self.total)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ It owns the open graph and the settings in force. It knows nothing of files of c
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, cast, get_args
@@ -152,7 +152,12 @@ class Engine:
         session = Session.open(bundle.file(graph.path), choice)
         return cls(bundle, graph, session, choice, settings, genes=options.genes, batch_tokens=batch_tokens)
 
-    def run(self, blocks: Iterable[CellBlock], columns: NDArray[np.int64]) -> Iterator[Result]:
+    def run(
+        self,
+        blocks: Iterable[CellBlock],
+        columns: NDArray[np.int64],
+        tick: Callable[[int], None] = lambda cells: None,
+    ) -> Iterator[Result]:
         """Answer blocks of cells.
 
         Parameters
@@ -161,6 +166,8 @@ class Engine:
             Row ranges of the fixed grid, `RANGE_ROWS` each but the last; read ahead in another thread.
         columns
             (n_columns,) int64 token id of each column of the matrix, -1 where it has none.
+        tick
+            Told of each number of cells that is answered, batch by batch: a block may take minutes.
 
         Yields
         ------
@@ -177,6 +184,7 @@ class Engine:
             pack=lambda tokens: batches(tokens, self.settings, self.batch_tokens),
             infer=session.run,
             outputs=self._outputs,
+            tick=tick,
         )
         return pipeline.run(blocks, steps, self._timings)
 

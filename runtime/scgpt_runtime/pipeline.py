@@ -73,12 +73,15 @@ class Steps:
         A batch to arrays by output name, first axis the cells of the batch.
     outputs
         Output name to the shape of one cell's answer, for blocks in which no cell has one.
+    tick
+        Told, in the caller's thread, of each number of cells that is answered: a block may take minutes.
     """
 
     tokenise: Callable[[CellBlock], TokenBlock]
     pack: Callable[[TokenBlock], list[Batch]]
     infer: Callable[[Batch], dict[str, NDArray[Any]]]
     outputs: dict[str, tuple[int, ...]]
+    tick: Callable[[int], None] = lambda cells: None
 
 
 def run(blocks: Iterable[CellBlock], steps: Steps, timings: Timings) -> Iterator[Result]:
@@ -120,6 +123,7 @@ def _answer(tokens: TokenBlock, steps: Steps, timings: Timings) -> Result:
             answers = steps.infer(batch)
         for name, rows in outputs.items():
             rows[batch.cells] = answers[name]
+        steps.tick(len(batch.cells))
     faults, lengths = tokens.faults.copy(), np.diff(tokens.offsets).astype(np.int32)
     _mark_not_finite(outputs, faults, lengths)
     return Result(outputs, faults, lengths, tokens.first_row)

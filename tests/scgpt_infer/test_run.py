@@ -34,9 +34,11 @@ class FakeEngine:
         self.timings = {"read": 1.0, "infer": 2.0}
         self.ended = False
 
-    def run(self, blocks, columns):
+    def run(self, blocks, columns, tick):
         try:
             for block in filter(self.keep, blocks):
+                if block.n_cells > 1:
+                    tick(block.n_cells // 2)
                 yield self.answer(block)
         finally:
             self.ended = True
@@ -73,7 +75,8 @@ def test_every_row_lands_in_its_place_as_a_unit_vector():
     np.testing.assert_allclose(sink.vectors[:, 0] / sink.vectors[:, 3], rows, rtol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(sink.vectors, axis=1), 1, rtol=1e-6)
     assert sink.vectors.dtype == np.float32
-    assert told == [(0, 2055), (1024, 2055), (2048, 2055), (2055, 2055)]
+    done = [0, 512, 1024, 1536, 2048, 2051, 2055]  # after each batch, and after each range
+    assert told == [(cells, 2055) for cells in done]
     assert (tally.n_cells, tally.longest, tally.bad) == (2055, 2056, ())
 
 
