@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scgpt_infer.cli.options import json_option, path_type
+from scgpt_infer.cli.progress import aloud
 
 if TYPE_CHECKING:
     from scgpt_infer.showcase import Showing
@@ -36,6 +37,7 @@ def command(picture: Path, as_json: bool) -> None:
     showing = showcase.show()
     drawn = showcase.can_draw()
     if drawn:
+        aloud("drawing the picture (the first time umap compiles itself, which takes a minute)")
         showcase.draw(showing, picture)
     if as_json:
         click.echo(json.dumps(showing.plain() | {"picture": str(picture) if drawn else None}, indent=2))
