@@ -216,3 +216,10 @@ def test_every_stage_is_timed():
     assert timings.seconds["tokenise"] >= 0.15
     assert timings.seconds["infer"] >= 0.03
     assert timings.seconds["queue"] >= 0.1  # the device waited for tokens
+
+
+def test_progress_is_told_by_batches_in_the_callers_thread():
+    told = []
+    list(run(BLOCKS, steps(tick=lambda cells: told.append((cells, threading.current_thread()))), Timings()))
+    assert sum(cells for cells, _ in told) == 7
+    assert {thread for _, thread in told} == {threading.main_thread()}
