@@ -207,7 +207,6 @@ def _writable(folder: Path) -> bool:
 def _verify(folder: Path, manifest: Manifest, digests: Digests) -> None:
     """Every listed file is there, inside the folder, and the one that was sealed."""
     home = folder.resolve()
-    unchanged = True
     for record in manifest.files:
         path = folder / record.path
         if not path.is_file():
@@ -221,16 +220,17 @@ def _verify(folder: Path, manifest: Manifest, digests: Digests) -> None:
             )
         if digests.known(path, record.path) == record.sha256:
             continue
-        unchanged = False
         if digests.compute(path, record.path) != record.sha256:
             raise BundleChangedError(f"{path} is not the file that was sealed. Take a fresh copy of the bundle.")
-    if not unchanged:
-        _check_external(folder, manifest)
+    _check_external(folder, manifest)
     digests.save()
 
 
 def _check_external(folder: Path, manifest: Manifest) -> None:
-    """The data files of every graph are files of the bundle, in or below the graph's own folder."""
+    """The data files of every graph are files of the bundle, in or below the graph's own folder.
+
+    ONNX Runtime cannot be left to refuse them: 1.23 follows ``../`` and absolute paths.
+    """
     listed = {record.path for record in manifest.files}
     for graph in manifest.graphs:
         path = folder / graph.path

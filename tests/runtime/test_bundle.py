@@ -161,6 +161,15 @@ def test_a_graph_that_reads_other_files_is_neither_sealed_nor_opened(tmp_path, l
         Bundle.open(folder)
 
 
+def test_a_manifest_that_drops_a_data_file_does_not_get_it_read_unproven(folder, tmp_path, settled):
+    Bundle.open(folder, tmp_path / "cache")
+    told = json.loads((folder / "manifest.json").read_text())
+    told["files"] = [record for record in told["files"] if record["path"] != "graphs/weights.bin"]
+    (folder / "manifest.json").write_text(json.dumps(told))
+    with pytest.raises(BundleError, match="not a file of the bundle"):
+        Bundle.open(folder, tmp_path / "cache")
+
+
 def test_data_files_of_inner_graphs_and_functions_are_found(tmp_path):
     from scgpt_runtime.external import external_locations
 

@@ -59,18 +59,6 @@ def test_a_provider_that_onnxruntime_drops_is_noticed(path):
         Session.open(path, replace(CHOICE, provider="cuda", onnxruntime_name="CUDAExecutionProvider"))
 
 
-@pytest.mark.parametrize("location", ["../weights.bin", "{absolute}", "link.bin"])
-def test_onnxruntime_itself_reads_no_data_outside_the_folder_of_the_graph(tmp_path, location):
-    np.ones(4, np.float32).tofile(tmp_path / "weights.bin")
-    home = tmp_path / "graphs"
-    home.mkdir()
-    (home / "link.bin").symlink_to(tmp_path / "weights.bin")
-    location = location.format(absolute=tmp_path / "weights.bin")
-    (home / "toy.onnx").write_bytes(toy.model(external=location).SerializeToString())
-    with pytest.raises(ProviderError):
-        Session.open(home / "toy.onnx", CHOICE)
-
-
 def test_what_does_not_fit_the_graph_is_our_fault(path):
     session = Session.open(path, CHOICE)
     with pytest.raises(InternalError, match="bug in scgpt-infer"):
