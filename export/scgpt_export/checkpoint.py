@@ -162,7 +162,7 @@ def load(
         bare = files.args is None or files.vocabulary is None
         lacking = what_lacks(heads, fields, named=not bare, labels=labels, batches=batches)
         if vocabulary is None:
-            lacking.append("vocab.json (base=: the pretrained checkpoint)")
+            lacking.append("vocab.json (--base: the pretrained checkpoint)")
         if lacking or vocabulary is None:
             raise CheckpointError(f"{files.weights.name} lacks what no tensor tells. Give {'; '.join(lacking)}.")
         pad_token = str(fields.get("pad_token", "<pad>"))
@@ -197,7 +197,7 @@ def refuse_idle(heads: Heads, labels: Path | None, batches: Path | None, modalit
     }
     for option, file in idle.items():
         if file:
-            raise OptionError(f"{option}={file} was given, but the checkpoint has no {option}: leave it out.")
+            raise OptionError(f"--{option} {file} was given, but the checkpoint has no {option}: leave it out.")
 
 
 def what_lacks(
@@ -205,12 +205,12 @@ def what_lacks(
 ) -> list[str]:
     """What must be given for a model to be usable, in words; `named` says that names of classes may be missing."""
     absent = missing_args(fields)
-    lacking = [f"{' and '.join(absent)} (base=: the pretrained checkpoint, or args=: an args.json)"] if absent else []
+    lacking = [f"{' and '.join(absent)} (--base: the pretrained checkpoint, or --args: an args.json)"] if absent else []
     # A classifier of one class is what scGPT builds when nobody asks for one: it was never trained.
     if not named and heads.n_cls > 1 and not labels:
-        lacking.append(f"the names of its {heads.n_cls} classes (labels=: JSON, or FILE.h5ad:COLUMN of obs)")
+        lacking.append(f"the names of its {heads.n_cls} classes (--labels: JSON, or FILE.h5ad:COLUMN of obs)")
     if not named and heads.needs_batch and not batches:
-        lacking.append(f"the names of its {heads.n_batches} batches (batches=: JSON, or FILE.h5ad:COLUMN of obs)")
+        lacking.append(f"the names of its {heads.n_batches} batches (--batches: JSON, or FILE.h5ad:COLUMN of obs)")
     return lacking
 
 

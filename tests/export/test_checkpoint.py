@@ -121,7 +121,7 @@ def test_a_fine_tuned_file_takes_the_rest_from_its_base(tmp_path: Path, base: Pa
 def test_everything_that_a_fine_tuned_file_lacks_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as error:
         load(fine_tuned_file(tmp_path, "dsbn_dab"))
-    for lacking in ("nheads and pad_value", "vocab.json", "5 classes", "labels=", "3 batches", "batches=", "base="):
+    for lacking in ("nheads and pad_value", "vocab.json", "5 classes", "--labels", "3 batches", "--batches", "--base"):
         assert lacking in str(error.value)
 
 
