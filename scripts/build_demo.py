@@ -3,7 +3,7 @@
     python scripts/build_demo.py CHECKPOINT --data FOLDER [-o scgpt_infer/demo]
 
 CHECKPOINT comes from train_demo.py. The bundle is sealed in fp32, fp16 and int8, and judged as it ships: cells go
-through the runtime's tokenizer and ONNX Runtime. Without --data only the bundle is made.
+through the runtime's tokenizer and ONNX Runtime. Without --data only the bundle and its canonical vectors are made.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from demo_card import ABOUT_DATA, LICENCE, card
-from demo_data import DataSet, Split, load
+from demo_data import DataSet, Split, load, read
 from demo_evaluation import Figures, Question, Told, judge
 from demo_labels import KANG_TYPES, PBMC3K_MAIN, PBMC3K_MAIN_TYPES, PBMC3K_TYPES, TEN_BATCHES_TYPES, Types
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ from scgpt_runtime.session import Session
 from scgpt_runtime.vocab import match
 
 PRECISIONS = ("fp32", "fp16", "int8")
+CANONICAL_STEP = 25
+CANONICAL = Path("tests/golden/demo_vectors.npz")
 
 
 def seal(checkpoint: Path, bundle: Path) -> None:
@@ -98,11 +100,15 @@ def figures(bundle: Bundle, split: Split) -> Figures:
     """Judge a bundle."""
     with Engine.open(bundle) as engine:
         ask = Asker(engine)
+        told: dict[str, Told] = {}
         judged: Figures = {}
         for question in questions(split):
             print(f"judging on {question.name}", flush=True)
-            told, reference = ask(question.cells), ask(question.reference)
-            judged[question.name] = judge(question, told, reference, engine.vocabulary)
+            for cells in (question.cells, question.reference):
+                if cells.name not in told:
+                    told[cells.name] = ask(cells)
+            answers, reference = told[question.cells.name], told[question.reference.name]
+            judged[question.name] = judge(question, answers, reference, engine.vocabulary)
     return {
         "vector_ids": bundle.manifest.vector_ids,
         "precision": engine.choice.precision,
@@ -118,16 +124,27 @@ def counted(sets: tuple[DataSet, ...]) -> dict[str, dict[str, int]]:
     return {cells.name: {"cells": cells.n_cells, "labelled": int(cells.allowed.any(axis=1).sum())} for cells in sets}
 
 
+def write_canonical(bundle: Bundle, cells: DataSet, path: Path) -> None:
+    """Write the vectors of some shipped cells, which no later version may change unawares."""
+    with Engine.open(bundle) as engine:
+        vectors = Asker(engine)(cells).vectors
+    rows = np.arange(0, cells.n_cells, CANONICAL_STEP)
+    ids = {f"vector_id_{precision}": np.array(name) for precision, name in bundle.manifest.vector_ids.items()}
+    np.savez(path, rows=rows, vectors=vectors[rows], **ids)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=demo.BUNDLE.parent)
+    parser.add_argument("--canonical", type=Path, default=CANONICAL, help="where canonical vectors go")
     options = parser.parse_args()
     seal(options.checkpoint, options.output / demo.BUNDLE.name)
+    bundle = Bundle.open(options.output / demo.BUNDLE.name)
+    write_canonical(bundle, read(demo.CELLS, "shipped"), options.canonical)
     if options.data is None:
         return
-    bundle = Bundle.open(options.output / demo.BUNDLE.name)
     found = figures(bundle, load(options.data, demo.CELLS))
     found["recipe"] = json.loads((options.checkpoint / "recipe.json").read_text(encoding="utf-8"))
     (options.output / demo.FIGURES.name).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
