@@ -160,9 +160,10 @@ def prepare(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str],
     model = checkpoint.model()
     settings = tokenizer_settings(checkpoint, options)
     vocabulary = build_vocabulary(checkpoint.tokens)
-    genes = np.array([i for i, name in enumerate(checkpoint.tokens) if not is_special(name)], np.int64)
+    seen = set(checkpoint.binning_genes or checkpoint.tokens)
+    genes = [i for i, name in enumerate(checkpoint.tokens) if name in seen and not is_special(name)]
     say("asking the reference model about the golden cells")
-    block = golden_block(genes, settings, options.golden_seed)
+    block = golden_block(np.array(genes, np.int64), settings, options.golden_seed)
     tokens = golden_tokens(block, settings, model.config.n_tokens)
     signatures = _signatures(model.config, settings)
     expected = reference_answers(model, tokens, settings, tuple(signatures))
@@ -305,7 +306,7 @@ def _written(
         name=options.name or name,
         args=told_args(checkpoint),
         source=checkpoint.source,
-        weights=weights_digest(checkpoint.state),
+        weights=weights_digest(checkpoint),
         dim=config.dim,
         pooling=config.pooling,
         tokenizer=prepared.settings,

@@ -4,11 +4,11 @@ In: a checkpoint. Out: digests, versions, and the part of ``args.json`` that the
 """
 
 import hashlib
+import json
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from scgpt_export.checkpoint import Checkpoint
 
@@ -48,11 +48,17 @@ def told_args(checkpoint: Checkpoint) -> dict[str, Any]:
     return {name: checkpoint.args[name] for name in _TOLD if name in checkpoint.args}
 
 
-def weights_digest(state: dict[str, Tensor]) -> str:
-    """sha256 over name, shape and float32 bytes of every tensor, in order of name."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        array = np.ascontiguousarray(state[name].detach().float().numpy())
+# Fields of the configuration that change a vector and that no tensor's shape tells.
+_SHAPELESS = ("n_heads", "value_style", "pooling", "norm")
+
+
+def weights_digest(checkpoint: Checkpoint) -> str:
+    """sha256 over name, shape and float32 bytes of every tensor, and over what decides vectors beside them."""
+    beside = {name: getattr(checkpoint.config, name) for name in _SHAPELESS}
+    beside["binning_genes"] = sorted(checkpoint.binning_genes)
+    digest = hashlib.sha256(json.dumps(beside, sort_keys=True).encode())
+    for name in sorted(checkpoint.state):
+        array = np.ascontiguousarray(checkpoint.state[name].detach().float().numpy())
         digest.update(f"{name}{array.shape}".encode())
         digest.update(array.data)
     return digest.hexdigest()

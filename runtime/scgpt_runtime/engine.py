@@ -21,6 +21,7 @@ from scgpt_runtime.manifest import GraphRecord, Sample, Ties, TokenizerSettings,
 from scgpt_runtime.providers import ProviderChoice, choose
 from scgpt_runtime.session import GraphRunner, Session
 from scgpt_runtime.tokenizer import tokenize
+from scgpt_runtime.vocab import Vocabulary
 
 __all__ = ["BATCH_TOKENS", "RANGE_ROWS", "Engine", "EngineOptions"]
 
@@ -105,6 +106,7 @@ class Engine:
         self.vector_id = vector_id(
             manifest.weights, bundle.sha256("vocab.json"), manifest.pooling, settings, genes, choice.precision
         )
+        self._binned = _binned_tokens(manifest.binning_genes, self.vocabulary)
         self._session: GraphRunner | None = session
         self._outputs = _cell_outputs(graph)
         self._timings = pipeline.Timings()
@@ -178,6 +180,8 @@ class Engine:
         n_tokens = len(self.vocabulary)
         if columns.ndim != 1 or (len(columns) and not -1 <= columns.min() <= columns.max() < n_tokens):
             raise InternalError(f"A column map points outside the vocabulary of {n_tokens} tokens.")
+        if self._binned is not None:
+            columns = np.where((columns >= 0) & self._binned[columns], columns, -1)
         session = self._open_session()
         steps = pipeline.Steps(
             tokenise=lambda block: tokenize(block, columns, self.settings, n_tokens),
@@ -244,6 +248,15 @@ def _check_feed(graph: GraphRecord) -> None:
         raise BundleError(
             f"The {graph.task} graph asks for {', '.join(unfed)}; a graph that runs on cells takes {', '.join(_FED)}."
         )
+
+
+def _binned_tokens(genes: tuple[str, ...], vocabulary: Vocabulary) -> NDArray[np.bool_] | None:
+    """(n_tokens,) whether a token's gene takes part; None where all do."""
+    if not genes:
+        return None
+    among = np.zeros(len(vocabulary), bool)
+    among[[vocabulary.index[name] for name in genes if name in vocabulary.index]] = True
+    return among
 
 
 def _cell_outputs(graph: GraphRecord) -> dict[str, tuple[int, ...]]:

@@ -172,7 +172,8 @@ class Manifest:
     source
         sha256 of each file of the checkpoint, by file name.
     weights
-        sha256 of the reference weights (names, shapes and float32 bytes), whatever file they came from.
+        sha256 of the reference weights (names, shapes and float32 bytes), whatever file they came from, and of what
+        else decides the model's answers: heads, value style, norm, genes that binning saw.
     dim
         Width of the cell embedding.
     pooling
@@ -188,7 +189,8 @@ class Manifest:
     labels, batches, modalities
         Names of the classes of the heads that the checkpoint holds, in order; empty where it has none.
     binning_genes
-        The gene names that binning saw when the checkpoint was fine-tuned; empty: all of the vocabulary.
+        The gene names that binning saw when the checkpoint was fine-tuned: other genes are left out before binning.
+        Empty: all of the vocabulary.
     key
         ``obsm`` key that embeddings are written under.
     """

@@ -12,6 +12,7 @@ import torch
 from scgpt_export import parity
 from scgpt_export.build import ExportOptions, assemble, export, prepare
 from scgpt_export.checkpoint import load
+from scgpt_export.provenance import weights_digest
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.errors import OptionError, OutputError, ParityError
 from scgpt_runtime.tokenizer import tokenize
@@ -107,11 +108,20 @@ def test_weights_that_overflow_float16_are_left_out_not_sealed(checkpoint, tmp_p
     assert [r.worst for r in report.left_out if r.task == "embed"] == [float("inf")]
 
 
-def test_other_weights_give_another_vector_id(checkpoint, tiny_bundle, tmp_path):
-    state = dict(checkpoint.state)
-    state["encoder.enc_norm.bias"] = state["encoder.enc_norm.bias"] + 1e-3
-    report = export(replace(checkpoint, state=state), tmp_path / "b", ExportOptions(("fp32",)))
-    assert report.manifest.vector_ids["fp32"] != Bundle.open(tiny_bundle).manifest.vector_ids["fp32"]
+def test_all_that_changes_a_vector_changes_the_digest_of_the_weights(checkpoint):
+    other = checkpoint.state | {"encoder.enc_norm.bias": checkpoint.state["encoder.enc_norm.bias"] + 1e-6}
+    digests = [
+        weights_digest(changed)
+        for changed in (
+            checkpoint,
+            replace(checkpoint, state=other),
+            replace(checkpoint, config=replace(checkpoint.config, n_heads=8)),
+            replace(checkpoint, config=replace(checkpoint.config, pooling="avg-pool")),
+            replace(checkpoint, binning_genes=("ABCB8",)),
+        )
+    ]
+    assert len(set(digests)) == len(digests)
+    assert weights_digest(replace(checkpoint, args={"dropout": 0.5})) == digests[0]
 
 
 def test_what_cannot_be_exported_is_said_before_any_work(checkpoint, tmp_path):

@@ -171,3 +171,16 @@ def test_every_stage_has_its_seconds(bundle):
         list(engine.run(split(toy.cells(50), 10), COLUMNS))
         assert set(engine.timings) == {"read", "tokenise", "queue", "infer"}
         assert engine.timings["infer"] > 0
+
+
+def test_genes_that_binning_did_not_see_take_no_part(tmp_path):
+    seen = tuple(f"G{i}" for i in range(0, toy.GENES, 2))
+    bundle = Bundle.open(toy.write(tmp_path / "tuned", binning_genes=seen))
+    assert set(seen) < set(bundle.vocabulary().tokens)
+    block = toy.cells(20)
+    known = np.isin(np.arange(len(COLUMNS)), [bundle.vocabulary().index[name] for name in seen])
+    tokens = tokenize(block, np.where(known, COLUMNS, -1), toy.SETTINGS, len(COLUMNS))
+    good = np.flatnonzero(np.diff(tokens.offsets))
+    assert len(good) > 10
+    expected = np.stack([toy.answer(tokens, cell) for cell in good])
+    np.testing.assert_allclose(vectors(bundle, [block])[good], expected, rtol=1e-6)
