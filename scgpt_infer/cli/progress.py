@@ -38,6 +38,7 @@ class Progress:
         self._live = self._stream.isatty()
         self._began: tuple[float, int] | None = None
         self._shown = float("-inf")
+        self._ended = False
         self._open_line = False
 
     def __enter__(self) -> Self:
@@ -61,8 +62,10 @@ class Progress:
         now = self._now()
         if self._began is None:
             self._began = (now, done)
-        if done < total and now - self._shown < (_REDRAW_S if self._live else _PLAIN_LINE_S):
+        soon = done < total and now - self._shown < (_REDRAW_S if self._live else _PLAIN_LINE_S)
+        if soon or self._ended:
             return
+        self._ended = done >= total
         self._shown = now
         line = self._line(now, done, total)
         self._stream.write(f"\r\x1b[2K{line}" if self._live else f"{line}\n")

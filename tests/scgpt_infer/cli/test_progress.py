@@ -69,3 +69,11 @@ def test_an_error_leaves_the_cursor_on_a_fresh_line():
 )
 def test_clock_rounds_to_what_a_person_needs(seconds: float, words: str):
     assert clock(seconds) == words
+
+
+def test_the_end_is_told_once():
+    stream = io.StringIO()
+    progress = Progress("embed", stream, Clock())
+    for done in (0, 10, 10):
+        progress(done, 10)
+    assert stream.getvalue().count("10 of 10") == 1
