@@ -3,6 +3,7 @@
 Reads the manifest; prints it for people, or as JSON.
 """
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from scgpt_runtime.manifest import Manifest
 
 __all__ = ["command", "report"]
+
+WIDTH = 110
+"""Columns that long texts are wrapped to."""
 
 
 @click.command("inspect", short_help="What a bundle says of itself.")
@@ -39,9 +43,9 @@ def report(manifest: "Manifest") -> str:
         f"  draws       seed {settings.seed}, ties {settings.ties}, sample {settings.sample}",
         f"  weights     sha256 {manifest.weights}",
         f"  genes       {_pairs(manifest.genes) or 'vocabulary names alone'}",
-        f"  licence     {manifest.licence or 'not stated'}",
-        f"  from        {manifest.provenance or 'not stated'}",
-        f"  built with  {_pairs(manifest.built_with)}",
+        _wrapped("licence", manifest.licence or "not stated"),
+        _wrapped("from", manifest.provenance or "not stated"),
+        _wrapped("built with", _pairs(manifest.built_with)),
         "",
         *_precisions(manifest),
         "",
@@ -87,6 +91,10 @@ def _names(manifest: "Manifest") -> list[str]:
             more = f", and {len(names) - 20:,} more" if len(names) > 20 else ""
             lines += ["", f"{title} ({len(names):,}): {', '.join(names[:20])}{more}"]
     return lines
+
+
+def _wrapped(title: str, text: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=f"  {title:<12}", subsequent_indent=" " * 14)
 
 
 def _values(manifest: "Manifest") -> str:
