@@ -68,20 +68,23 @@ class H5adSink:
         """Write ``uns["scgpt_infer"]``, close the copy and give it its name."""
         from anndata.io import write_elem
 
-        self._check_source()
+        self._check_source()  # and again when all is written: closing and syncing take long
         with _h5_errors(self.target.path):
             if "uns" not in self.file:
                 write_elem(self.file, "uns", {})
             write_elem(self.file["uns"], RECORD, dict(record))
             self.file.close()
-            sync(self.temporary, self.target.path)
+            sync(self.temporary, self.target.path, self._check_source if self._is_in_place else None)
+
+    @property
+    def _is_in_place(self) -> bool:
+        return self.target.source == self.target.path
 
     def _check_source(self) -> None:
-        source = self.target.source
-        if source is not None and source == self.target.path and _state(source) != self.state:
+        if self._is_in_place and _state(self.target.path) != self.state:
             raise OutputError(
-                f"{source} was changed by another program while it was being embedded, so the embedding was not added "
-                "to it. Run again when nothing else writes to it."
+                f"{self.target.path} was changed by another program while it was being embedded, so the embedding "
+                "was not added to it. Run again when nothing else writes to it."
             )
 
 

@@ -5,11 +5,12 @@ It knows no format.
 """
 
 import errno
+import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -121,10 +122,22 @@ def beside(final: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def sync(temporary: Path, final: Path) -> None:
-    """Bring a finished file to the disk and give it its final name, so that a crash leaves all of it or none."""
+def sync(temporary: Path, final: Path, check: Callable[[], None] | None = None) -> None:
+    """Bring a finished file to the disk and give it its final name, so that a crash leaves all of it or none.
+
+    Parameters
+    ----------
+    temporary, final
+        Its name now and then.
+    check
+        Raises if the file must not take the name after all. No other job of ours that checks takes a name in the
+        same folder between the check and the renaming.
+    """
     _fsync(temporary)
-    os.replace(temporary, final)
+    with nullcontext() if check is None else _alone_in(final.parent):
+        if check is not None:
+            check()
+        os.replace(temporary, final)
     _fsync(final.parent)
 
 
@@ -156,6 +169,18 @@ def _fsync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder: a lock on the file itself would go with it when it is replaced."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network disks have no locks; the check alone must do there
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(handle)
 

@@ -1,4 +1,6 @@
 import os
+import threading
+import time
 from pathlib import Path
 
 import anndata as ad
@@ -122,6 +124,56 @@ def test_in_place_refuses_a_file_that_another_program_has_changed(toy_h5ad):
         change_and_commit(sink)
     with h5py.File(toy_h5ad) as file:
         assert file["uns"].attrs["theirs"] == 1
+    assert os.listdir(toy_h5ad.parent) == [toy_h5ad.name]
+
+
+def test_in_place_refuses_a_change_that_comes_while_the_result_is_closed(toy_h5ad, monkeypatch):
+    fsync = os.fsync
+
+    def change_meanwhile(handle):
+        with h5py.File(toy_h5ad, "r+") as file:
+            file["uns"].attrs["theirs"] = 1
+        os.utime(toy_h5ad, ns=(1, 1))
+        fsync(handle)
+
+    with h5ad.open_h5ad(target(toy_h5ad, toy_h5ad)) as sink:
+        monkeypatch.setattr(os, "fsync", change_meanwhile)
+        with pytest.raises(OutputError, match="by another program"):
+            sink.commit(RECORD)
+    with h5py.File(toy_h5ad) as file:
+        assert file["uns"].attrs["theirs"] == 1
+
+
+def test_of_two_jobs_in_place_that_end_together_one_is_refused_and_none_is_lost(toy_h5ad, monkeypatch):
+    replace = os.replace
+    ends: dict[str, BaseException | None] = {}
+
+    def job(key):
+        try:
+            with h5ad.open_h5ad(target(toy_h5ad, toy_h5ad, key=key)) as sink:
+                both_open.wait(20)
+                if key == "X_scGPT_second":
+                    assert second_may.wait(20)
+                sink.commit(RECORD)
+            ends[key] = None
+        except OutputError as error:
+            ends[key] = error
+
+    def slow_replace(temporary, final):
+        second_may.set()  # the first has checked and not yet renamed
+        time.sleep(0.5)
+        replace(temporary, final)
+
+    both_open, second_may = threading.Barrier(2), threading.Event()
+    monkeypatch.setattr(os, "replace", slow_replace)
+    threads = [threading.Thread(target=job, args=(key,)) for key in ("X_scGPT_first", "X_scGPT_second")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ends["X_scGPT_first"] is None
+    assert isinstance(ends["X_scGPT_second"], OutputError)
+    assert "X_scGPT_first" in ad.read_h5ad(toy_h5ad).obsm
     assert os.listdir(toy_h5ad.parent) == [toy_h5ad.name]
 
 
