@@ -167,7 +167,7 @@ def prepare(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str],
     tokens = golden_tokens(block, settings, model.config.n_tokens)
     signatures = _signatures(model.config, settings)
     expected = reference_answers(model, tokens, settings, tuple(signatures))
-    golden = as_golden(block, tokens, expected["embed"])
+    golden = as_golden(block, tokens, [outputs[0] for outputs in expected["embed"]])
     traced = {}
     for task, shape in signatures.items():
         say(f"tracing {task}")
@@ -212,7 +212,7 @@ def tokenizer_settings(checkpoint: Checkpoint, options: ExportOptions) -> Tokeni
 def _signatures(config: ModelConfig, settings: TokenizerSettings) -> dict[str, Signature]:
     """The tasks that the checkpoint has weights for, and the shape of their graphs."""
     tasks = ["embed", "tokens", "expression"]
-    if config.n_cls:
+    if config.n_cls > 1:  # scGPT builds every model with a classifier of one class, which is trained for nothing
         tasks.append("classify")
     if config.mvc:
         tasks.append("mvc")
@@ -259,11 +259,18 @@ def _measure_all(
         paths = {
             task: store.write(_converted(model, precision), f"{task}.onnx") for task, model in prepared.traced.items()
         }
-        records = measure(Graphs(precision, paths), prepared.tokens, prepared.settings, prepared.expected)
+        records = measure(
+            Graphs(precision, paths),
+            prepared.tokens,
+            prepared.settings,
+            prepared.expected,
+            prepared.model.config.n_batches,
+        )
         shutil.rmtree(folder)
         for record in records:
             verdict = "" if within(record) else " (outside: left out)"
-            say(f"parity {precision} {record.task}: 1 - cosine {record.worst:.1e}, limit {record.limit:.0e}{verdict}")
+            figure = f"{record.measure} {record.worst:.1e}, limit {record.limit:.1g}"
+            say(f"parity {precision} {record.task}: {figure}{verdict}")
         failed = [record for record in records if not within(record)]
         outside += failed
         if not any(record.task in _REQUIRED for record in failed):

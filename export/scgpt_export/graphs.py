@@ -107,7 +107,10 @@ class TokensGraph(nn.Module):
 
 
 class EmbedGraph(TokensGraph):
-    """``embed``: the same inputs to one un-normalised vector a cell. Padding never has a part in it."""
+    """``embed``: the same inputs to one vector a cell, as the heads take it: of unit length for ``w-pool`` only.
+
+    Padding never has a part in it.
+    """
 
     levels: Tensor
 
@@ -131,8 +134,10 @@ class EmbedGraph(TokensGraph):
         share = inside / lengths[:, None].to(hidden.dtype)
         if self.pooling == "w-pool":
             weights = look_up(self.levels, values) if self.binned else values
-            share = share * weights  # the division by length is undone by the L2 norm and keeps float16 in range
-        return (hidden * share[:, :, None]).sum(1)
+            # Constant factors are undone by the norm that follows, and keep sums and squares in float16's range.
+            share = share * (weights / self.levels.max())
+        pooled = (hidden * share[:, :, None]).sum(1)
+        return functional.normalize(pooled, dim=1) if self.pooling == "w-pool" else pooled
 
 
 class ClassifyGraph(nn.Module):

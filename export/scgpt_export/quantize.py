@@ -3,18 +3,24 @@
 A scale over the whole tensor, which DynamicQuantizeLinear would take, couples the cells of a batch: the
 same cell gets another vector in other company. So the scale is taken over the last axis, in standard
 operators, and weights have one scale an output channel.
+
+Weights take 7 of the 8 bits: processors with AVX2 but without VNNI add pairs of products in 16 bits that
+saturate, so that 255 times 127 twice would give another vector there than elsewhere, silently.
 """
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-__all__ = ["QuantizeLinears", "quantize_weight"]
+__all__ = ["LARGEST_CODE", "LARGEST_WEIGHT", "QuantizeLinears", "quantize_weight"]
 
 # Below 32 inputs a layer has too little work to pay for measuring its activations (and the one-input
 # value encoder would only lose).
 _SMALLEST = 32
 _TINY = np.float32(1e-30)
+LARGEST_CODE = 255
+LARGEST_WEIGHT = 64
+"""Two products of an activation code (uint8) and a weight must not pass 32,767."""
 
 
 def quantize_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -27,9 +33,9 @@ def quantize_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDAr
 
     Returns
     -------
-    (n_in, n_out) int8 in -127..127, and (n_out,) float32 scales: ``weight ≈ int8 * scale``.
+    (n_in, n_out) int8 in -64..64, and (n_out,) float32 scales: ``weight ≈ int8 * scale``.
     """
-    scale = np.maximum(np.abs(weight).max(axis=0) / np.float32(127), _TINY).astype(np.float32)
+    scale = np.maximum(np.abs(weight).max(axis=0) / np.float32(LARGEST_WEIGHT), _TINY).astype(np.float32)
     return np.rint(weight / scale).astype(np.int8), scale
 
 

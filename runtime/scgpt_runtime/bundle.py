@@ -64,13 +64,23 @@ class Bundle:
             The format is newer than this runtime reads.
         """
         path = Path(path)
-        if path.is_file():
-            path = _unpacked(path, cache_dir)
-        manifest = Manifest.from_json(_manifest_text(path))
+        if not path.is_file():
+            return cls._proven(path, cache_dir)
+        folder = _unpacked(path, cache_dir)
+        try:
+            return cls._proven(folder, cache_dir)
+        except BundleError:
+            # What was unpacked once may have been damaged since; the zip is still the one that was given.
+            shutil.rmtree(folder, ignore_errors=True)
+            return cls._proven(_unpacked(path, cache_dir), cache_dir)
+
+    @classmethod
+    def _proven(cls, folder: Path, cache_dir: Path | None) -> Self:
+        manifest = Manifest.from_json(_manifest_text(folder))
         if not manifest.files:
-            raise BundleError(f"{path} was never sealed: its manifest lists no files. Export the bundle again.")
-        _verify(path, manifest, Digests(path, cache_dir))
-        return cls(path, manifest)
+            raise BundleError(f"{folder} was never sealed: its manifest lists no files. Export the bundle again.")
+        _verify(folder, manifest, Digests(folder, cache_dir))
+        return cls(folder, manifest)
 
     def graph(self, task: str, precision: str, dialect: str = "portable") -> GraphRecord:
         """The graph for a task.

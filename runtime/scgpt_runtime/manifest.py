@@ -6,13 +6,12 @@ In: ``manifest.json``. Out: frozen dataclasses. It opens no other file and knows
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
-from types import UnionType
-from typing import Any, Literal, NoReturn, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, Self
 
-from scgpt_runtime.errors import BundleError, BundleTooNewError
+from scgpt_runtime.decode import decode
+from scgpt_runtime.errors import BundleChangedError, BundleError, BundleTooNewError
 
 __all__ = [
     "CONTRACT",
@@ -24,6 +23,7 @@ __all__ = [
     "ParityRecord",
     "TensorSpec",
     "TokenizerSettings",
+    "digest_of",
     "inside",
     "vector_id",
 ]
@@ -143,7 +143,7 @@ class ParityRecord:
     provider
         Execution provider that gave the figure, with its version, such as ``CPUExecutionProvider 1.32.0``.
     measure
-        ``1-cosine`` for embeddings, ``max-relative`` (largest difference over largest magnitude) for heads.
+        ``1-cosine`` for embeddings and hidden states, ``relative`` (length of the difference over length) for heads.
     worst, limit
         The figure and what it may be at most.
     cells
@@ -227,8 +227,10 @@ class Manifest:
             A field contradicts another, or holds what JSON or a runtime cannot read back.
         """
         _check(self)
+        told = asdict(self)
         try:
-            return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+            told["digest"] = digest_of(told)
+            return json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
         except (TypeError, ValueError) as error:
             raise BundleError(f"The manifest holds a value that JSON cannot: {error}.") from error
 
@@ -243,6 +245,8 @@ class Manifest:
             The format number is newer than `FORMAT`.
         BundleError
             Not JSON, a field is missing or of the wrong type, or two contradict each other.
+        BundleChangedError
+            It is not the manifest that was sealed.
         """
         try:
             found = json.loads(text, parse_constant=_refuse_constant)
@@ -255,8 +259,10 @@ class Manifest:
                 f"The bundle has format {found['format']}; this scgpt-infer reads formats up to {FORMAT}. "
                 "Upgrade it: pip install -U scgpt-infer"
             )
-        manifest: Self = _decode(cls, found, "manifest.json")
+        manifest: Self = decode(cls, found, "manifest.json")
         _check(manifest)
+        if found.get("digest") != digest_of(found):
+            raise BundleChangedError("manifest.json is not the one that was sealed. Take a fresh copy of the bundle.")
         return manifest
 
 
@@ -298,6 +304,13 @@ def vector_id(
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 
+def digest_of(told: dict[str, Any]) -> str:
+    """sha256 of a manifest as JSON tells it, whatever its layout, without the field ``digest`` itself."""
+    others = {name: value for name, value in told.items() if name != "digest"}
+    canonical = json.dumps(others, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
 def inside(path: str) -> bool:
     """Whether a path of a manifest, archive or graph is relative, in plain form, and stays in its folder."""
     pure = PurePosixPath(path)
@@ -307,43 +320,6 @@ def inside(path: str) -> bool:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number of JSON")
-
-
-def _decode(kind: Any, found: Any, where: str) -> Any:
-    """``found`` as ``kind``: a dataclass, tuple, dict, literal, union or plain type, checked all the way down."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if kind is Any:
-        return found
-    if is_dataclass(kind) and isinstance(found, dict):
-        return _decode_record(kind, found, where)
-    if origin is tuple and isinstance(found, list):
-        return tuple(_decode(inner[0], item, f"{where}[{i}]") for i, item in enumerate(found))
-    if origin is dict and isinstance(found, dict):
-        return {key: _decode(inner[1], item, f"{where}.{key}") for key, item in found.items()}
-    if origin is Literal and found in inner:
-        return found
-    if origin is UnionType and type(found) in inner:
-        return found
-    if kind is float and type(found) in (int, float):
-        return float(found)
-    if type(found) is kind:
-        return found
-    raise BundleError(f"{where} is {str(found)[:80]!r}, which cannot be read as {_kind_name(kind)}.")
-
-
-def _decode_record(kind: Any, found: Mapping[str, Any], where: str) -> Any:
-    hints = get_type_hints(kind)
-    missing = [
-        f.name for f in fields(kind) if f.name not in found and f.default is MISSING and f.default_factory is MISSING
-    ]
-    if missing:
-        raise BundleError(f"{where} lacks {', '.join(missing)}. Take a fresh copy of the bundle, or export it again.")
-    known = {name: _decode(hint, found[name], f"{where}.{name}") for name, hint in hints.items() if name in found}
-    return kind(**known)
-
-
-def _kind_name(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
 
 
 def _check(manifest: Manifest) -> None:

@@ -1,4 +1,6 @@
-"""A bundle proves itself on this machine: its golden cells, tokenised and embedded here, against its own record.
+"""A bundle proves its embeddings on this machine: golden cells, tokenised and embedded here, against its own record.
+
+Hidden states and heads were measured where the bundle was exported; their figures are in the manifest.
 
 In: an opened bundle. Out: one `VerifyResult` a precision. It needs neither torch nor the checkpoint.
 """

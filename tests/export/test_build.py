@@ -38,7 +38,11 @@ def test_every_graph_is_within_its_limit_and_says_who_measured(tiny_bundle):
     }
     assert {(g.task, g.precision) for g in manifest.graphs} == {(r.task, r.precision) for r in manifest.parity}
     for record in manifest.parity:
-        assert 0 <= record.worst <= record.limit == LIMITS[record.precision]
+        vector = record.task in ("embed", "tokens")
+        assert record.measure == ("1-cosine" if vector else "relative")
+        limit = LIMITS[record.precision]
+        assert record.limit == pytest.approx(limit if vector else np.sqrt(2 * limit), rel=0.05)
+        assert 0 <= record.worst <= record.limit
         assert re.fullmatch(r"CPUExecutionProvider \d+\.\d+\.\d+", record.provider)
         assert record.cells >= 16
     assert len(set(manifest.vector_ids.values())) == 3

@@ -11,7 +11,7 @@ import pytest
 
 from scgpt_export.graphs import ClassifyGraph, EmbedGraph, ExpressionGraph, MvcGraph, TokensGraph
 from scgpt_export.passes import PRECISIONS, sequence
-from scgpt_export.quantize import quantize_weight
+from scgpt_export.quantize import LARGEST_CODE, LARGEST_WEIGHT, quantize_weight
 from scgpt_export.rewrites import rewrite
 from scgpt_export.store import WeightStore
 from scgpt_export.trace import OPSET, signature, trace
@@ -65,7 +65,12 @@ def test_embed_is_within_the_limit_of_every_precision(case, tmp_path):
         assert cells.dtype == np.float32
         for cell in range(len(LENGTHS)):
             expected = reference_of(model, settings, inputs, cell)["cell_emb"]
-            assert distance(cells[cell], expected) < LIMITS[precision]
+            # Values up to 50 multiply the gene's vector here, which int8 does not stand: export would leave it out.
+            limit = 5e-2 if (case, precision) == ("scaling", "int8") else LIMITS[precision]
+            assert distance(cells[cell], expected) < limit
+            # The length counts too: heads read the vector as it is.
+            error = np.linalg.norm(cells[cell] - expected) / np.linalg.norm(expected)
+            assert error < np.sqrt(2 * limit)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -163,8 +168,13 @@ def test_weight_quantisation_is_per_output_channel():
     weight[:, 3] = 0
     integers, scale = quantize_weight(weight)
     assert integers.dtype == np.int8
-    assert np.abs(integers).max() == 127
+    assert np.abs(integers).max() == LARGEST_WEIGHT
     assert (np.abs(integers * scale - weight) <= scale * 0.5001).all()
+
+
+def test_no_pair_of_products_passes_16_bits():
+    """Processors with AVX2 but without VNNI saturate there, and would give another vector than this one."""
+    assert np.iinfo(np.int16).max >= 2 * LARGEST_CODE * LARGEST_WEIGHT
 
 
 def test_a_weight_beyond_float16_becomes_infinite_rather_than_wrong(tmp_path):

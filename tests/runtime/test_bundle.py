@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 import toy_bundle as toy
 from scgpt_runtime.bundle import Bundle, pack, seal
 from scgpt_runtime.errors import BundleChangedError, BundleError, BundleTooNewError, ProviderError
-from scgpt_runtime.manifest import FORMAT
+from scgpt_runtime.manifest import FORMAT, digest_of
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_a_graph_that_reads_other_files_is_neither_sealed_nor_opened(tmp_path, l
     for record in before["files"]:
         if record["path"] == "graphs/embed.onnx":
             record |= {"size": path.stat().st_size, "sha256": _sha256(path)}
-    (folder / "manifest.json").write_text(json.dumps(before))
+    (folder / "manifest.json").write_text(json.dumps(before | {"digest": digest_of(before)}))
     with pytest.raises(BundleError, match="not a file of the bundle"):
         Bundle.open(folder)
 
@@ -165,7 +165,7 @@ def test_a_manifest_that_drops_a_data_file_does_not_get_it_read_unproven(folder,
     Bundle.open(folder, tmp_path / "cache")
     told = json.loads((folder / "manifest.json").read_text())
     told["files"] = [record for record in told["files"] if record["path"] != "graphs/weights.bin"]
-    (folder / "manifest.json").write_text(json.dumps(told))
+    (folder / "manifest.json").write_text(json.dumps(told | {"digest": digest_of(told)}))
     with pytest.raises(BundleError, match="not a file of the bundle"):
         Bundle.open(folder, tmp_path / "cache")
 
@@ -291,3 +291,13 @@ def test_a_cut_zip_is_an_error_not_a_traceback(folder, tmp_path):
     (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BundleError):
         Bundle.open(tmp_path / "cut.zip", tmp_path / "cache")
+
+
+def test_a_damaged_copy_of_an_unpacked_zip_is_made_anew(folder, tmp_path, settled):
+    pack(folder, tmp_path / "toy.zip")
+    unpacked = Bundle.open(tmp_path / "toy.zip", tmp_path / "cache").path
+    (unpacked / "vocab.json").write_text("{}")
+    again = Bundle.open(tmp_path / "toy.zip", tmp_path / "cache")
+    assert len(again.vocabulary()) == toy.GENES + 2
+    (unpacked / "manifest.json").unlink()
+    assert Bundle.open(tmp_path / "toy.zip", tmp_path / "cache").manifest == again.manifest

@@ -3,7 +3,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from scgpt_runtime.errors import BundleError, BundleTooNewError
+from scgpt_runtime.errors import BundleChangedError, BundleError, BundleTooNewError
 from scgpt_runtime.manifest import (
     FORMAT,
     FileRecord,
@@ -12,6 +12,7 @@ from scgpt_runtime.manifest import (
     ParityRecord,
     TensorSpec,
     TokenizerSettings,
+    digest_of,
     inside,
     vector_id,
 )
@@ -52,15 +53,33 @@ def test_a_newer_format_names_both_numbers_and_the_upgrade():
 
 def test_a_field_of_a_later_version_is_left_out():
     told = json.loads(example().to_json()) | {"colour": "green"}
-    assert Manifest.from_json(json.dumps(told)) == example()
+    assert Manifest.from_json(json.dumps(told | {"digest": digest_of(told)})) == example()
 
 
 def test_fields_that_an_older_writer_did_not_know_take_their_default():
     told = json.loads(example().to_json())
     del told["labels"], told["tokenizer"]["ties"]
-    read = Manifest.from_json(json.dumps(told))
+    read = Manifest.from_json(json.dumps(told | {"digest": digest_of(told)}))
     assert read.labels == ()
     assert read.tokenizer.ties == "hash"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dim": 9},
+        {"key": "X_other"},
+        {"weights": "0" * 64},
+        {"binning_genes": ["A"]},
+        {"tokenizer": {**json.loads(example().to_json())["tokenizer"], "n_bins": 41}},
+        {"digest": None},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_manifest_that_was_changed_after_sealing_is_refused(change):
+    told = json.loads(example().to_json()) | change
+    with pytest.raises(BundleChangedError, match="not the one that was sealed"):
+        Manifest.from_json(json.dumps(told))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"format": "1"}', '{"format": 0}', '{"format": true}'])
