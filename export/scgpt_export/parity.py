@@ -6,7 +6,8 @@ the cell's tokens to their own answer, on top of the graph of their precision.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from scgpt_export.reference import ScGPT
 from scgpt_runtime.batching import batches
 from scgpt_runtime.cells import Batch, TokenBlock
 from scgpt_runtime.manifest import ParityRecord, TokenizerSettings
-from scgpt_runtime.providers import PROVIDERS, ProviderChoice, cores
+from scgpt_runtime.providers import PROVIDERS, ProviderChoice
 from scgpt_runtime.session import Session
 from scgpt_runtime.verify import LIMITS, one_minus_cosine
 
@@ -60,7 +61,7 @@ def reference_answers(model: ScGPT, tokens: TokenBlock, settings: TokenizerSetti
         Tasks to answer.
     """
     answers: Answers = {task: [] for task in tasks}
-    with torch.no_grad():
+    with torch.no_grad(), _one_thread():
         for cell in range(tokens.n_cells):
             ids, values = cell_inputs(tokens, cell, settings)
             label = torch.tensor([cell % model.config.n_batches]) if model.config.needs_batch else None
@@ -68,6 +69,17 @@ def reference_answers(model: ScGPT, tokens: TokenBlock, settings: TokenizerSetti
                 if task in answers:
                     answers[task].append([output[0].numpy() for output in outputs if output is not None])
     return answers
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums are taken in one order whatever the number of cores, so golden vectors are the same to the bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _answer(
@@ -108,8 +120,8 @@ def measure(
     -------
     One record a task, in the order of ``expected``.
     """
-    why = "export measures where graphs run everywhere"
-    choice = ProviderChoice("cpu", PROVIDERS["cpu"], graphs.precision, "portable", cores().usable, why)
+    why = "one thread, so that a bundle has the same bytes whatever the number of cores"
+    choice = ProviderChoice("cpu", PROVIDERS["cpu"], graphs.precision, "portable", 1, why)
     sessions = {task: Session.open(path, choice) for task, path in graphs.paths.items()}
     worst = dict.fromkeys(expected, 0.0)
     # Several cells of unlike length side by side, so that parity proves padding too.
