@@ -16,7 +16,7 @@ from torch import Tensor
 from scgpt_export.healing import GENE_TABLE, Heads, config_from, fit, heads_of, heal, missing_args
 from scgpt_export.layout import CheckpointFiles, open_files
 from scgpt_export.reference import ModelConfig, ScGPT
-from scgpt_export.sidecars import read_args, read_genes, read_names, read_vocabulary
+from scgpt_export.sidecars import read_args, read_genes, read_names, read_vocabulary, some
 from scgpt_export.weights import read_tensors
 from scgpt_runtime.errors import CheckpointError, OptionError
 
@@ -184,7 +184,11 @@ def load(
             fine_tuned=fine_tuned,
             unused=healed.unused,
             missing=healed.missing,
-            notes=(*notes, *silences(heads, label_names, batch_names, fine_tuned and not genes)),
+            notes=(
+                *notes,
+                *numbered(classes=label_names, batches=batch_names),
+                *silences(heads, label_names, batch_names, fine_tuned and not genes),
+            ),
         )
 
 
@@ -226,6 +230,15 @@ def is_fine_tuned(heads: Heads, fields: dict[str, Any], unused: tuple[str, ...],
         return False
     adapted = heads.norm is not None or heads.n_batches > 0 or (heads.n_cls > 0 and fields.get("USE_CLS") is not True)
     return adapted or not own_args
+
+
+def numbered(**names: tuple[str, ...]) -> tuple[str, ...]:
+    """Notes on which row of a head has which name, so that a wrong order shows."""
+    return tuple(
+        f"{what} by number: {some([f'{number} {name}' for number, name in enumerate(found)])}"
+        for what, found in names.items()
+        if found
+    )
 
 
 def silences(heads: Heads, labels: tuple[str, ...], batches: tuple[str, ...], genes_unknown: bool) -> tuple[str, ...]:

@@ -111,17 +111,19 @@ def read_names(path: Path, what: Literal["labels", "batches"], expected: int) ->
     ----------
     path
         A JSON list, a JSON mapping from number to name or from name to number, or ``FILE.h5ad:COLUMN``. Of a column of
-        ``obs`` the sorted categories are taken, which is how scGPT's tutorials number cell types and batches.
+        ``obs`` the sorted categories are taken, which is how scGPT's tutorials number cell types and batches. They
+        number cell types by pandas' codes, so labels that are stored as categories in another order are refused.
     expected
         Rows of the head.
     """
     spec = h5ad_column(path)
-    if spec is not None:
-        categories = column(*spec, axis="obs").astype("category").cat.categories
-        # The tutorials turn batches, but not cell types, into text before they are numbered: "10" before "2".
-        names = sorted(map(str, categories)) if what == "batches" else [str(name) for name in sorted(categories)]
-    else:
+    if spec is None:
         names = listed(path, read_json(path))
+    elif what == "batches":
+        # The tutorials turn batches, but not cell types, into text before they are numbered: "10" before "2".
+        names = sorted(map(str, column(*spec, axis="obs").astype("category").cat.categories))
+    else:
+        names = sorted_categories(path, column(*spec, axis="obs"))
     if len(set(names)) != len(names):
         raise CheckpointError(f"{path.name} names {some(duplicates(names))} more than once: each class needs its own.")
     if len(names) != expected:
@@ -130,6 +132,19 @@ def read_names(path: Path, what: Literal["labels", "batches"], expected: int) ->
             "give those that it was trained with."
         )
     return tuple(names)
+
+
+def sorted_categories(path: Path, values: Any) -> list[str]:
+    """Categories of a column whose order is beyond doubt: the stored one, if there is any, is the sorted one."""
+    stored = list(values.astype("category").cat.categories)  # sorted, where the column was not stored as categories
+    expected = sorted(stored)
+    if stored != expected:
+        raise CheckpointError(
+            f"{path.name} is stored as categories in the order {some(stored)}, which is not the sorted one, "
+            f"{some(expected)}. The rows of the head follow one of the two, and the file does not tell which: give "
+            "--labels a JSON list of the names in the order that the model was trained with."
+        )
+    return [str(name) for name in stored]
 
 
 def read_genes(path: Path) -> tuple[str, ...]:

@@ -116,6 +116,8 @@ def test_a_fine_tuned_file_takes_the_rest_from_its_base(tmp_path: Path, base: Pa
     assert (checkpoint.config.norm, checkpoint.config.n_batches, checkpoint.config.n_cls) == ("dsbn", 3, 5)
     assert set(checkpoint.source) == {"model.pt", "base/args.json", "base/vocab.json"}
     assert "binning sees all genes" in checkpoint.report()
+    assert "classes by number: 0 B, 1 DC, 2 Mono, 3 NK, 4 T" in checkpoint.report()
+    assert "batches by number: 0 day1, 1 day2, 2 day3" in checkpoint.report()
 
 
 def test_everything_that_a_fine_tuned_file_lacks_is_named_at_once(tmp_path: Path) -> None:

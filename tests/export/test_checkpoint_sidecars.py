@@ -54,8 +54,10 @@ def test_cell_types_are_sorted_as_they_are_and_batches_as_text(cells: Path) -> N
     assert read_names(column, "batches", 3) == ("10", "2", "9")
 
 
-def test_categories_are_sorted_whatever_order_the_file_has(cells: Path) -> None:
-    assert read_names(Path(f"{cells}:kind"), "labels", 3) == ("a", "b", "z")
+def test_cell_types_stored_in_another_order_than_the_sorted_one_are_refused_with_both(cells: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"order b, a, z, .* a, b, z\..*JSON list"):
+        read_names(Path(f"{cells}:kind"), "labels", 3)
+    assert read_names(Path(f"{cells}:kind"), "batches", 3) == ("a", "b", "z")  # the tutorials sort them as text
 
 
 def test_genes_come_from_a_column_or_the_index_of_var_in_the_order_of_the_file(cells: Path) -> None:
