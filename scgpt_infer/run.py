@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scgpt_infer.interrupts import deferred, honour
 from scgpt_infer.readers import CellSource
 from scgpt_infer.summary import BadCell
 from scgpt_infer.writers.sink import Part, Record, Sink
@@ -110,6 +111,7 @@ def run(
     told.upto(0)
     with _closing(engine.run(source.blocks(RANGE_ROWS, total), columns, told.add)) as results:
         for result in results:
+            honour()
             part = task(result)
             if part.first_row != done:
                 raise InternalError(f"Row {part.first_row} came where row {done} was due.")
@@ -124,7 +126,10 @@ def run(
         raise InternalError(f"{done:,} of {total:,} rows have come back.")
     _refuse_nothing(done, bad)
     write_started = time.perf_counter()
-    sink.commit(record(done, len(bad)))
+    facts = record(done, len(bad))
+    honour()
+    with deferred():  # an output may be several files, and all or none of them shall appear
+        sink.commit(facts)
     ended = time.perf_counter()
     seconds = {stage: spent - before.get(stage, 0.0) for stage, spent in engine.timings.items()}
     seconds["write"] = write_seconds + ended - write_started

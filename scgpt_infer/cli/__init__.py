@@ -6,16 +6,15 @@ standard output, progress and errors to standard error. Only this package prints
 
 import errno
 import importlib
-import signal
 import sys
 import traceback
-from types import FrameType
 
 import click
 
+from scgpt_infer.interrupts import Terminated, catch, honour
 from scgpt_runtime.errors import ScgptInferError
 
-__all__ = ["Terminated", "commands", "main", "run"]
+__all__ = ["commands", "main", "run"]
 
 COMMANDS = ("embed", "demo", "export", "inspect", "verify", "doctor")
 """Names of the commands, in the order of the help; each lives in the module of its name."""
@@ -28,20 +27,6 @@ Examples:
   scgpt-infer export scGPT_human/ -o human                once: a checkpoint becomes a bundle
   scgpt-infer embed cells.h5ad --model human -o out.h5ad
 """
-
-
-class Terminated(BaseException):
-    """A signal asks the process to end; raised so that context managers can clean up on the way out.
-
-    Attributes
-    ----------
-    exit_code
-        128 plus the signal's number, as shells count it.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
 
 
 class _LazyCommands(click.Group):
@@ -68,7 +53,7 @@ def commands(debug: bool) -> None:
     """Inference engine for scGPT: the same cell becomes the same vector, always.
 
     Exit codes: 0 done (bad cells are listed); 1 a bug in scgpt-infer; 2 bad input or usage, or verify failed;
-    3 finished, but something asked for is missing; 130 or 143 interrupted.
+    3 finished, but something asked for is missing; 128 + signal interrupted (Ctrl-C: 130).
     """
 
 
@@ -90,10 +75,11 @@ def run(words: list[str]) -> int:
     int
         The exit code. Errors have been printed on standard error.
     """
-    _catch_termination()
+    catch()
     debug = "--debug" in words[: _position_of_command(words)]
     try:
         outcome = commands.main(args=words, prog_name="scgpt-infer", standalone_mode=False)
+        honour()
         return outcome if isinstance(outcome, int) else 0
     except click.ClickException as error:
         error.show()
@@ -133,15 +119,3 @@ def _say(message: str, exit_code: int) -> int:
 def _position_of_command(words: list[str]) -> int:
     """Index of the command's name: the first word that is no option."""
     return next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
-
-
-def _catch_termination() -> None:
-    """Turn SIGTERM and SIGHUP into an exception, unless someone (``nohup``) has already decided about them."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # no SIGHUP on Windows
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _terminate)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated(number)

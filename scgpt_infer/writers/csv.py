@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from scgpt_infer.writers.sink import Part, Record, Sink, Target, beside, output_errors, record_json, sync, write_all
+from scgpt_infer.writers.sink import (
+    Part,
+    Record,
+    Sink,
+    Target,
+    beside,
+    output_errors,
+    record_json,
+    sync_together,
+    write_all,
+)
 
 __all__ = ["BESIDE", "bytes_needed", "open_csv"]
 
@@ -69,5 +79,4 @@ class CsvSink:
         """Give both files their names, the table last."""
         with output_errors(self.target.path):
             self.temporaries[self.target.path.with_suffix(BESIDE[0])].write_bytes(record_json(record))
-            for final, temporary in self.temporaries.items():
-                sync(temporary, final)
+            sync_together(self.temporaries)

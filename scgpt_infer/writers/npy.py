@@ -11,7 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from scgpt_infer.writers.sink import Part, Record, Sink, Target, beside, output_errors, record_json, sync, write_all
+from scgpt_infer.writers.sink import (
+    Part,
+    Record,
+    Sink,
+    Target,
+    beside,
+    output_errors,
+    record_json,
+    sync_together,
+    write_all,
+)
 
 __all__ = ["BESIDE", "bytes_needed", "open_npy"]
 
@@ -64,8 +74,7 @@ class NpySink:
         """Give all three files their names, the array last."""
         with output_errors(self.target.path):
             self.temporaries[self.target.path.with_suffix(BESIDE[1])].write_bytes(record_json(record))
-            for final, temporary in self.temporaries.items():
-                sync(temporary, final)
+            sync_together(self.temporaries)
 
 
 def _one_line(name: str) -> str:

@@ -21,7 +21,18 @@ from numpy.typing import NDArray
 
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["Part", "Record", "Sink", "Target", "beside", "output_errors", "record_json", "sync", "write_all"]
+__all__ = [
+    "Part",
+    "Record",
+    "Sink",
+    "Target",
+    "beside",
+    "output_errors",
+    "record_json",
+    "sync",
+    "sync_together",
+    "write_all",
+]
 
 Record = Mapping[str, str | int | float]
 """Flat facts of a run, as they go into ``uns["scgpt_infer"]``."""
@@ -139,6 +150,19 @@ def sync(temporary: Path, final: Path, check: Callable[[], None] | None = None) 
             check()
         os.replace(temporary, final)
     _fsync(final.parent)
+
+
+def sync_together(temporaries: Mapping[Path, Path]) -> None:
+    """As `sync` for the files of one output, from final names to temporary ones, the main file last.
+
+    All are on the disk before the first takes its name, so that little can go wrong between the names.
+    """
+    for temporary in temporaries.values():
+        _fsync(temporary)
+    for final, temporary in temporaries.items():
+        os.replace(temporary, final)
+    for folder in {final.parent for final in temporaries}:
+        _fsync(folder)
 
 
 @contextmanager

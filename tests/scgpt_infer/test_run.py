@@ -1,8 +1,10 @@
+import signal
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from scgpt_infer import interrupts
 from scgpt_infer.run import run
 from scgpt_infer.tasks.embed import embedding
 from scgpt_infer.writers.memory import MemorySink
@@ -129,6 +131,14 @@ def test_an_interrupt_ends_the_engine_before_it_is_raised():
     with pytest.raises(KeyboardInterrupt):
         run(FakeSource(n_cells=10), engine, COLUMNS, embedding, sink, lambda *counts: {}, progress=interrupt)
     assert engine.ended
+    assert sink.record == {}
+
+
+def test_a_swallowed_interrupt_ends_the_run_before_anything_is_written(monkeypatch):
+    monkeypatch.setattr(interrupts, "_asked", [signal.SIGINT])
+    sink = MemorySink(np.zeros((10, DIM), np.float32), {})
+    with pytest.raises(KeyboardInterrupt):
+        run(FakeSource(n_cells=10), FakeEngine(), COLUMNS, embedding, sink, lambda *counts: {})
     assert sink.record == {}
 
 

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from scgpt_infer import cli
-from scgpt_infer.cli import Terminated
+from scgpt_infer.interrupts import Terminated
 from scgpt_runtime.errors import CellsError, InternalError, ParityError, ProviderError
 
 HEAVY = ("numpy", "anndata", "onnxruntime", "numba", "pandas", "torch", "h5py")
@@ -127,6 +127,19 @@ sys.exit(cli.run(["doctor"]))
     assert process.returncode == code
     assert out == "cleaned\n"
     assert "Traceback" not in err
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_swallows_ends_the_command_all_the_same(failing, capsys):
+    class Owner:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    failing(lambda: Owner() and None)
+    assert cli.run(["doctor"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    failing(lambda: None)
+    assert cli.run(["doctor"]) == 0
 
 
 def test_a_returned_number_is_the_exit_code(failing):

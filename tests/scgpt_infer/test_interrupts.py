@@ -1,0 +1,97 @@
+"""Signals while files appear, and signals that the interpreter swallows."""
+
+import os
+import signal
+import threading
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from scgpt_infer import interrupts
+from scgpt_infer.interrupts import Terminated, deferred, honour
+from scgpt_infer.writers import Part, Target, writer_of
+
+
+@pytest.fixture(autouse=True)
+def caught():
+    """Catch signals as the command line does, and put the test runner's handlers back."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    interrupts.catch()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    interrupts._asked.clear()
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated), (signal.SIGHUP, Terminated)],
+)
+def test_a_signal_inside_takes_effect_at_the_end(number, error):
+    reached = []
+
+    def body():
+        with deferred():
+            signal.raise_signal(number)
+            reached.append(True)
+
+    with pytest.raises(error):
+        body()
+    assert reached == [True]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npy"])
+def test_an_output_of_several_files_appears_whole_though_a_signal_comes_between_them(tmp_path, suffix, monkeypatch):
+    replace = os.replace
+
+    def interrupted(temporary, final):
+        replace(temporary, final)
+        signal.raise_signal(signal.SIGINT)
+
+    def commit(sink):
+        with deferred():
+            sink.commit({"a": 1})
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    target = Target(tmp_path / f"x{suffix}", 1, 2, "X_scGPT", lambda start, stop: ["a"])
+    for _ in ("new", "over an older one"):
+        with writer_of(target.path).open(target) as sink:
+            sink.write(Part(0, np.ones((1, 2), np.float32), ("",)))
+            with pytest.raises(KeyboardInterrupt):
+                commit(sink)
+    wanted = {target.path, *(target.path.with_suffix(one) for one in writer_of(target.path).beside)}
+    assert set(tmp_path.iterdir()) == wanted
+
+
+def test_in_another_thread_nothing_is_deferred_and_nothing_fails():
+    ended = []
+
+    def body():
+        with deferred():
+            ended.append(True)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert ended == [True]
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with deferred():
+        signal.raise_signal(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    interrupts.catch()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_what_was_swallowed_is_raised_when_it_is_asked_about():
+    honour()
+    with suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        honour()
+    interrupts.catch()
+    honour()
