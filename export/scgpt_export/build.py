@@ -269,7 +269,7 @@ def _measure_all(
         shutil.rmtree(folder)
         for record in records:
             verdict = "" if within(record) else " (outside: left out)"
-            figure = f"{record.measure} {record.worst:.1e}, limit {record.limit:.1g}"
+            figure = f"{record.measure} {record.worst:.1e}, limit {record.limit:.2g}"
             say(f"parity {precision} {record.task}: {figure}{verdict}")
         failed = [record for record in records if not within(record)]
         outside += failed
