@@ -16,7 +16,7 @@ from torch import Tensor
 from scgpt_export.healing import GENE_TABLE, Heads, config_from, fit, heads_of, heal, missing_args
 from scgpt_export.layout import CheckpointFiles, open_files
 from scgpt_export.reference import ModelConfig, ScGPT
-from scgpt_export.sidecars import read_args, read_genes, read_names, read_vocabulary, some
+from scgpt_export.sidecars import match_genes, read_args, read_genes, read_names, read_vocabulary, some
 from scgpt_export.weights import read_tensors
 from scgpt_runtime.errors import CheckpointError, OptionError
 
@@ -45,7 +45,7 @@ class Checkpoint:
     labels, batches, modalities
         Names of the classes of the heads, in order; empty where there is no such head, or its names are not known.
     binning_genes
-        Genes that binning saw when the model was fine-tuned; empty: all of the vocabulary.
+        Genes that binning saw when the model was fine-tuned, by their names in the vocabulary; empty: all of it.
     fine_tuned
         Whether ``<cls>`` carries the value 0, as in scGPT's fine-tuning, rather than the padding value.
     unused
@@ -135,8 +135,8 @@ def load(
     labels, batches
         Names of cell types and of batches: a JSON list or mapping, or ``FILE.h5ad:COLUMN`` of ``obs``.
     genes
-        The genes that the model was fine-tuned on: a JSON list or mapping, or ``FILE.h5ad:COLUMN`` of ``var`` or
-        ``FILE.h5ad:index``.
+        The genes that the model was fine-tuned on, by symbol or Ensembl id: a JSON list or mapping, or
+        ``FILE.h5ad:COLUMN`` of ``var`` or ``FILE.h5ad:index``.
     modalities
         Names of modalities, for multi-omic models.
 
@@ -171,6 +171,7 @@ def load(
         healed = fit(state, config)
         label_names = read_names(labels, "labels", heads.n_cls) if labels else ()
         batch_names = read_names(batches, "batches", heads.n_batches) if batches else ()
+        binning_genes, genes_note = match_genes(genes, read_genes(genes), tokens) if genes else ((), "")
         fine_tuned = is_fine_tuned(heads, fields, healed.unused, own_args=files.args is not None)
         return Checkpoint(
             config=config,
@@ -180,13 +181,14 @@ def load(
             source=digests(files, spare, args),
             labels=label_names,
             batches=batch_names,
-            binning_genes=read_genes(genes) if genes else (),
+            binning_genes=binning_genes,
             fine_tuned=fine_tuned,
             unused=healed.unused,
             missing=healed.missing,
             notes=(
                 *notes,
                 *numbered(classes=label_names, batches=batch_names),
+                *([genes_note] if genes_note else []),
                 *silences(heads, label_names, batch_names, fine_tuned and not genes),
             ),
         )

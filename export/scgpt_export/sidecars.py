@@ -12,12 +12,17 @@ from typing import Any, Literal
 
 import anndata
 
+from scgpt_export.genes import build_vocabulary
 from scgpt_runtime.errors import CheckpointError
+from scgpt_runtime.vocab import is_special, match, stable_id
 
-__all__ = ["read_args", "read_genes", "read_names", "read_vocabulary"]
+__all__ = ["match_genes", "read_args", "read_genes", "read_names", "read_vocabulary", "some"]
 
 CLS, EOC = "<cls>", "<eoc>"
 SHOWN = 5
+
+LEAST_KNOWN = 0.1
+"""Share of the genes of fine-tuning that the vocabulary must have; scGPT drops the others before it bins."""
 
 
 def read_json(path: Path) -> Any:
@@ -154,6 +159,30 @@ def read_genes(path: Path) -> tuple[str, ...]:
     if not names:
         raise CheckpointError(f"{path.name} names no gene: expected those that the model was fine-tuned on.")
     return tuple(names)
+
+
+def match_genes(path: Path, names: Sequence[str], tokens: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """Vocabulary names of the genes that binning saw, by name or Ensembl id, and a note on how many there are.
+
+    Raises
+    ------
+    CheckpointError
+        Hardly any of them is in the vocabulary.
+    """
+    vocabulary = build_vocabulary(tokens)
+    matched = match(names, vocabulary)
+    if matched.n_matched == 0 or matched.n_matched < LEAST_KNOWN * len(names):
+        ids = " Ensembl ids were looked up, too." if any(map(stable_id, names)) else ""
+        own = [name for name in tokens if not is_special(name)]
+        raise CheckpointError(
+            f"{path.name}: {matched.n_matched:,} of {len(names):,} genes are in the vocabulary. It names "
+            f"{some(names)}; the vocabulary has {some(own)}.{ids} Give --genes the symbols or Ensembl ids that the model was "
+            "fine-tuned on (of an h5ad: the column of var that has them)."
+        )
+    known = dict.fromkeys(vocabulary.tokens[token] for token in matched.columns.tolist() if token >= 0)
+    unknown = [name for name, token in zip(names, matched.columns.tolist(), strict=True) if token < 0]
+    note = f"{matched.n_matched:,} of {len(names):,} genes of fine-tuning are in the vocabulary"
+    return tuple(known), f"{note}, not {some(unknown)}" if unknown else note
 
 
 def listed(path: Path, content: Any) -> list[str]:

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from scgpt_export.checkpoint import Checkpoint, load
+from scgpt_export.genes import build_vocabulary
 from scgpt_export.reference import ModelConfig
 from scgpt_runtime.errors import CheckpointError, OptionError
 
@@ -54,6 +55,12 @@ def names(tmp_path: Path) -> dict[str, Path]:
 def fine_tuned_file(tmp_path: Path, case: str) -> Path:
     torch.save(golden_state(case), tmp_path / "model.pt")
     return tmp_path / "model.pt"
+
+
+def ensembl_ids(n: int) -> dict[str, str]:
+    """The first Ensembl ids of the small vocabulary's genes, with a version, and the names that they stand for."""
+    vocabulary = build_vocabulary(load(SMALL).tokens)
+    return {f"{gene}.7": vocabulary.tokens[token] for gene, token in list(vocabulary.ensembl.items())[:n]}
 
 
 def same_weights(one: Checkpoint, other: Checkpoint) -> bool:
@@ -168,6 +175,35 @@ def test_names_come_from_columns_of_an_h5ad(tmp_path: Path, base: Path) -> None:
     assert checkpoint.batches == ("1", "10", "2")  # scGPT's tutorials turn batches into text first
     assert checkpoint.binning_genes == ("g5", "g3")
     assert "binning sees all genes" not in checkpoint.report()
+
+
+def test_genes_of_fine_tuning_are_kept_by_their_names_in_the_vocabulary(tmp_path: Path) -> None:
+    symbol = load(SMALL).tokens[0]
+    genes = write_json(tmp_path / "genes.json", [symbol, *ensembl_ids(2), "nothing", "<cls>", symbol])
+    checkpoint = load(SMALL, genes=genes)
+    assert set(checkpoint.binning_genes) == {symbol, *ensembl_ids(2).values()}
+    assert set(checkpoint.binning_genes) < set(checkpoint.tokens)
+    assert "4 of 6 genes of fine-tuning are in the vocabulary, not nothing, <cls>" in checkpoint.report()
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["Xkr4", "Gm1992"], r"0 of 2 genes .* names Xkr4, Gm1992; the vocabulary has .* 3,195 more"),
+        (["ENSMUSG00000051951"], r"0 of 1 genes .*Ensembl ids were looked up"),
+    ],
+)
+def test_genes_that_the_vocabulary_hardly_has_are_refused(tmp_path: Path, names: list[str], said: str) -> None:
+    with pytest.raises(CheckpointError, match=said):
+        load(SMALL, genes=write_json(tmp_path / "genes.json", names))
+
+
+def test_a_list_of_which_a_tenth_is_known_is_the_least_that_is_taken(tmp_path: Path) -> None:
+    symbol = load(SMALL).tokens[0]
+    unknown = [f"unknown{i}" for i in range(10)]
+    assert load(SMALL, genes=write_json(tmp_path / "tenth.json", [symbol, *unknown[:9]])).binning_genes == (symbol,)
+    with pytest.raises(CheckpointError, match="1 of 11 genes"):
+        load(SMALL, genes=write_json(tmp_path / "less.json", [symbol, *unknown]))
 
 
 def test_a_bare_one_class_head_needs_no_label_names(tmp_path: Path, base: Path) -> None:
