@@ -5,6 +5,7 @@ In: an open engine, a source, a gene match. Out: plain values. Nothing is writte
 
 import json
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -51,7 +52,10 @@ class Preview:
     provider, precision, threads, why
         What would run, and the sentence that says why.
     probe_cells, cells_per_second, seconds
-        Cells that were timed, their rate, and the time that it makes for the job.
+        Cells that were timed and got a vector, their rate, and the time that it makes for the job; 0, 0 and None when
+        no cell got one.
+    tried, reasons
+        Cells that went through the model, and how many of them got no vector, by reason.
     disk
         Room for the output; None without one.
     """
@@ -82,13 +86,20 @@ class Preview:
     why: str
     probe_cells: int
     cells_per_second: float
-    seconds: float
+    seconds: float | None
+    tried: int
+    reasons: dict[str, int]
     disk: Disk | None
 
     @property
     def fits(self) -> bool:
         """Whether the disk has room for the output."""
         return self.disk is None or self.disk.needed <= self.disk.free
+
+    @property
+    def all_bad(self) -> bool:
+        """Whether no cell that was tried got a vector."""
+        return sum(self.reasons.values()) == self.tried
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -105,8 +116,8 @@ class Preview:
             f"  tokens     median {self.median_length:,}, longest {self.longest:,} in {self.sampled:,} cells; "
             f"{self.share_cut:.1%} are cut to {self.max_length:,}",
             f"  runs on    {self.why}",
-            f"  time       about {_duration(self.seconds)} at {self.cells_per_second:,.1f} cells/s "
-            f"({self.probe_cells} cells timed)",
+            f"  time       {self._time()}",
+            *self._bad_cells(),
         ]
         if self.sampled_without_known_gene:
             lines.append(
@@ -118,6 +129,25 @@ class Preview:
                 f"  disk       {self.disk.needed / 1e9:,.2f} GB needed, {self.disk.free / 1e9:,.2f} GB free: {room}"
             )
         return "\n".join(lines)
+
+    def _time(self) -> str:
+        if self.seconds is None:
+            return "unknown: no cell that was tried has an embedding"
+        rate = f"{self.cells_per_second:,.1f} cells/s"
+        return f"about {_duration(self.seconds)} at {rate} ({self.probe_cells} cells timed)"
+
+    def _bad_cells(self) -> list[str]:
+        if not self.reasons:
+            return []
+        n_bad = sum(self.reasons.values())
+        found = "; ".join(f"{count:,} x {reason}" for reason, count in self.reasons.items())
+        lines = [f"  bad cells  {n_bad:,} of {self.tried:,} tried have no embedding: {found}"]
+        if self.all_bad:
+            lines.append(
+                "             ALL of them. A job without any embedding writes nothing and ends with an error: check "
+                "where the counts are (--layer) and which the gene names are (--gene-col)."
+            )
+        return lines
 
 
 def look(facts: Facts, n_cells: int, output: str | None, disk: Disk | None) -> Preview:
@@ -136,7 +166,7 @@ def look(facts: Facts, n_cells: int, output: str | None, disk: Disk | None) -> P
     lengths = _lengths(sample, facts.match.columns)
     known = lengths[lengths > 1]
     limit = facts.engine.settings.max_length
-    probed, rate = _probe(facts.engine, sample, facts.match.columns)
+    probe = _probe(facts.engine, sample, facts.match.columns)
     choice = facts.engine.choice
     return Preview(
         model=facts.bundle.manifest.name,
@@ -163,9 +193,11 @@ def look(facts: Facts, n_cells: int, output: str | None, disk: Disk | None) -> P
         precision=choice.precision,
         threads=choice.threads,
         why=choice.why,
-        probe_cells=probed,
-        cells_per_second=rate,
-        seconds=n_cells / rate,
+        probe_cells=probe.n_timed,
+        cells_per_second=probe.rate,
+        seconds=n_cells / probe.rate if probe.n_timed else None,
+        tried=len(probe.reasons),
+        reasons=probe.bad(),
         disk=disk,
     )
 
@@ -179,25 +211,45 @@ def _lengths(block: CellBlock, columns: NDArray[np.int64]) -> NDArray[np.int64]:
     return lengths
 
 
-def _probe(engine: Engine, sample: CellBlock, columns: NDArray[np.int64]) -> tuple[int, float]:
-    """Number of cells timed and their rate; the first few only warm up."""
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """Why each cell that was tried has no vector (empty: it has one), and how many with one were timed."""
+
+    reasons: dict[int, str]
+    n_timed: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        return self.n_timed / max(self.seconds, 1e-9)
+
+    def bad(self) -> dict[str, int]:
+        return dict(Counter(reason for reason in self.reasons.values() if reason).most_common())
+
+
+def _probe(engine: Engine, sample: CellBlock, columns: NDArray[np.int64]) -> _Probe:
+    """Try cells for a while and time them; the first few only warm up."""
     n_groups = max(1, -(-sample.n_cells // PROBE_CELLS))
     groups = [np.arange(start, sample.n_cells, n_groups) for start in range(n_groups)]  # each spread over the file
-    _time(engine, _take(sample, groups[0]), columns)
-    cells, seconds = 0, 0.0
+    reasons = dict(_timed(engine, sample, groups[0], columns)[0])
+    n_timed, seconds = 0, 0.0
     for rows in groups[1:] or groups:
-        seconds += _time(engine, _take(sample, rows), columns)
-        cells += len(rows)
+        found, spent = _timed(engine, sample, rows, columns)
+        reasons.update(found)
+        n_timed += sum(not reason for _, reason in found)
+        seconds += spent
         if seconds > PROBE_SECONDS:
             break
-    return cells, cells / max(seconds, 1e-9)
+    return _Probe(reasons, n_timed, seconds)
 
 
-def _time(engine: Engine, block: CellBlock, columns: NDArray[np.int64]) -> float:
+def _timed(
+    engine: Engine, sample: CellBlock, rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> tuple[list[tuple[int, str]], float]:
+    """Each row with the reason why it has no vector, and the seconds that they took."""
     started = time.perf_counter()
-    for result in engine.run([block], columns):
-        embedding(result)
-    return time.perf_counter() - started
+    reasons = [reason for result in engine.run([_take(sample, rows)], columns) for reason in embedding(result).reasons]
+    return list(zip(rows.tolist(), reasons, strict=True)), time.perf_counter() - started
 
 
 def _take(block: CellBlock, rows: NDArray[np.int64]) -> CellBlock:

@@ -45,7 +45,7 @@ def into_the_file_itself() -> si.Summary:
     return si.embed_file("cells.h5ad", None, "human", si.EmbedOptions(in_place=True))
 
 
-def a_look_before() -> float:
+def a_look_before() -> float | None:
     with si.Model.open("human") as model:
         preview: si.Preview = model.preview("cells.h5ad", "out.h5ad")
     return preview.seconds

@@ -3,6 +3,7 @@ import os
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from scgpt_infer import EmbedOptions, api, output
 from scgpt_infer.preview import Disk
@@ -29,6 +30,33 @@ def test_time_is_made_from_the_measured_rate(toy_h5ad, toy_model):
     preview = api.preview(toy_h5ad, None, toy_model)
     assert preview.probe_cells > 0
     assert preview.seconds == pytest.approx(preview.n_cells / preview.cells_per_second)
+
+
+def test_bad_cells_are_counted_by_reason_and_not_rated(toy_adata, toy_model, tmp_path):
+    dense = toy_adata.X.toarray()
+    dense[10:400] = -1
+    toy_adata.X = sparse.csr_matrix(dense)
+    toy_adata.write_h5ad(tmp_path / "in.h5ad")
+    preview = api.preview(tmp_path / "in.h5ad", None, toy_model, EmbedOptions(layer="X"))
+    negative = preview.reasons["a value is negative"]
+    assert negative == pytest.approx(390 * preview.tried / 1100, rel=0.1)
+    assert preview.probe_cells <= preview.tried - negative
+    assert not preview.all_bad
+    assert f"{negative} x a value is negative" in preview.report()
+    assert "ALL of them" not in preview.report()
+
+
+def test_a_job_that_would_write_nothing_is_said_to(toy_adata, toy_model, tmp_path):
+    strangers = np.zeros((1100, 70), np.float32)
+    strangers[:, 69] = 1  # a gene that the model does not know
+    toy_adata.X = sparse.csr_matrix(strangers)
+    toy_adata.write_h5ad(tmp_path / "in.h5ad")
+    preview = api.preview(tmp_path / "in.h5ad", None, toy_model, EmbedOptions(layer="X"))
+    assert preview.all_bad
+    assert preview.reasons == {"none of its expressed genes is in the vocabulary": preview.tried}
+    assert (preview.probe_cells, preview.cells_per_second, preview.seconds) == (0, 0, None)
+    assert "ALL of them" in preview.report()
+    assert json.loads(preview.to_json())["reasons"] == preview.reasons
 
 
 def test_a_limit_counts(toy_h5ad, toy_model, tmp_path):
