@@ -21,7 +21,7 @@ from scgpt_infer import __version__
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.errors import BundleError, CheckpointError, MissingDependencyError
 
-__all__ = ["SHIPPED", "open_bundle", "resolve", "usable_cache", "user_cache"]
+__all__ = ["SHIPPED", "is_bundle", "open_bundle", "resolve", "usable_cache", "user_cache"]
 
 SHIPPED = ("demo",)
 """Names of the models that come with the package."""
@@ -31,6 +31,7 @@ _ACCEPTED = (
     f"best_model.pt, args.json and vocab.json), or the name of a model that ships: {', '.join(SHIPPED)}."
 )
 _WEIGHTS = (".pt", ".safetensors")
+_WEIGHTS_ALONE = "{} holds weights alone. Give the folder with its args.json and vocab.json."
 
 _log = logging.getLogger(__name__)
 
@@ -142,23 +143,37 @@ def _found(model: str | Path) -> Path:
     raise BundleError(f"{found}. {_ACCEPTED}")
 
 
+def is_bundle(path: Path) -> bool:
+    """Whether a folder or zip has a bundle's manifest; weights alone and other files have none."""
+    if not path.is_dir() and not zipfile.is_zipfile(path):
+        return False
+    return "manifest.json" in _names(path)
+
+
 def _kind(path: Path) -> Literal["bundle", "checkpoint"]:
-    if path.is_dir():
-        names = [entry.name for entry in path.iterdir()]
-    elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = [PurePosixPath(name).name for name in archive.namelist()]
-        if "data.pkl" in names:  # a file of torch.save is a zip itself
-            raise CheckpointError(f"{path} holds weights alone. Give the folder with its args.json and vocab.json.")
-    elif path.suffix in _WEIGHTS:
-        raise CheckpointError(f"{path} holds weights alone. Give the folder with its args.json and vocab.json.")
-    else:
+    if not path.is_dir() and not zipfile.is_zipfile(path):
+        if path.suffix in _WEIGHTS:
+            raise CheckpointError(_WEIGHTS_ALONE.format(path))
         raise BundleError(f"{path} is neither a folder nor a zip. {_ACCEPTED}")
+    names = _names(path)
+    if not path.is_dir() and "data.pkl" in names:  # a file of torch.save is a zip itself
+        raise CheckpointError(_WEIGHTS_ALONE.format(path))
     if "manifest.json" in names:
         return "bundle"
+    has_weights = any(name.endswith(_WEIGHTS) for name in names)
+    if not has_weights and ("golden.npz" in names or "graphs" in names):
+        raise BundleError(f"{path} lacks manifest.json, and looks like a bundle otherwise. Take a fresh copy of it.")
     if any(_is_of_checkpoint(name) for name in names):
         return "checkpoint"
     raise BundleError(f"{path} is neither a bundle nor a checkpoint: it has {_listed(names)}. {_ACCEPTED}")
+
+
+def _names(path: Path) -> list[str]:
+    """Names of the files of a folder, or of a zip at any depth, and of the folders in them."""
+    if path.is_dir():
+        return [entry.name for entry in path.iterdir()]
+    with zipfile.ZipFile(path) as archive:
+        return list(dict.fromkeys(part for name in archive.namelist() for part in reversed(PurePosixPath(name).parts)))
 
 
 def _is_of_checkpoint(name: str) -> bool:

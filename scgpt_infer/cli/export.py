@@ -15,7 +15,7 @@ import click
 
 from scgpt_infer.cli.options import json_option, path_type, quiet_option
 from scgpt_infer.cli.progress import aloud
-from scgpt_runtime.errors import MissingDependencyError, OutputError
+from scgpt_runtime.errors import CheckpointError, MissingDependencyError, OutputError
 
 if TYPE_CHECKING:
     from scgpt_export.build import ExportOptions, ExportReport
@@ -78,6 +78,7 @@ def command(
     if (checkpoint is None) == (random is None):
         raise click.UsageError("Give either a CHECKPOINT, or --random for random weights.")
     require_export()
+    _refuse_bundle(checkpoint)
     from scgpt_export.build import ExportOptions
     from scgpt_export.checkpoint import load
 
@@ -96,6 +97,16 @@ def require_export() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingDependencyError(_INSTALL.format(missing=", ".join(missing)))
+
+
+def _refuse_bundle(checkpoint: Path | None) -> None:
+    from scgpt_infer.models import is_bundle
+
+    if checkpoint is not None and is_bundle(checkpoint):
+        raise CheckpointError(
+            f"{checkpoint} is a bundle already. Give it to scgpt-infer embed as --model, or name the checkpoint "
+            "that it was made of."
+        )
 
 
 def _random(kind: Literal["whole-human", "tiny"] | None, scratch: Path, seed: int) -> Path:

@@ -154,6 +154,24 @@ def test_a_folder_of_something_else_is_told_what_was_found(tmp_path):
         models.resolve(tmp_path / "notes.txt")
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_bundle_that_lost_its_manifest_is_not_taken_for_a_checkpoint(toy_model, tmp_path, exports, packed):
+    broken = tmp_path / "toy"
+    shutil.copytree(toy_model, broken)
+    (broken / "manifest.json").unlink()
+    if packed:
+        broken = Path(shutil.make_archive(str(broken), "zip", tmp_path, "toy"))
+    with pytest.raises(BundleError, match=r"lacks manifest\.json.*fresh copy"):
+        models.resolve(broken, tmp_path / "cache")
+    assert exports == []
+
+
+def test_a_checkpoint_with_a_folder_of_plots_stays_a_checkpoint(checkpoint, exports, tmp_path):
+    (checkpoint / "graphs").mkdir()
+    models.resolve(checkpoint, tmp_path / "cache")
+    assert exports == [checkpoint]
+
+
 def test_demo_is_reserved_even_where_a_folder_has_the_name(tmp_path, monkeypatch):
     (tmp_path / "demo").mkdir()
     monkeypatch.chdir(tmp_path)

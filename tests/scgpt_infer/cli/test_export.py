@@ -65,6 +65,11 @@ def test_an_unknown_precision_is_told(golden_files, tmp_path, capsys):
     assert "fp8" in capsys.readouterr().err
 
 
+def test_a_bundle_is_told_to_be_one_already(tiny_bundle, tmp_path, capsys):
+    assert cli.run(["export", str(tiny_bundle), "-o", str(tmp_path / "x")]) == 2
+    assert "is a bundle already" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_random_weights_become_a_zip_that_verifies(tmp_path, capsys):
     output = tmp_path / "random.zip"
