@@ -17,6 +17,7 @@ from scgpt_export.healing import GENE_TABLE, Heads, config_from, fit, heads_of, 
 from scgpt_export.layout import CheckpointFiles, open_files
 from scgpt_export.reference import ModelConfig, ScGPT
 from scgpt_export.sidecars import match_genes, read_args, read_genes, read_names, read_vocabulary, some
+from scgpt_export.values import check_values
 from scgpt_export.weights import read_tensors
 from scgpt_runtime.errors import CheckpointError, OptionError
 
@@ -173,6 +174,7 @@ def load(
         batch_names = read_names(batches, "batches", heads.n_batches) if batches else ()
         binning_genes, genes_note = match_genes(genes, read_genes(genes), tokens) if genes else ((), "")
         fine_tuned = is_fine_tuned(heads, fields, healed.unused, own_args=files.args is not None)
+        values_notes = check_values(config, fields, fine_tuned=fine_tuned)
         return Checkpoint(
             config=config,
             state=healed.state,
@@ -187,6 +189,7 @@ def load(
             missing=healed.missing,
             notes=(
                 *notes,
+                *values_notes,
                 *numbered(classes=label_names, batches=batch_names),
                 *([genes_note] if genes_note else []),
                 *silences(heads, label_names, batch_names, fine_tuned and not genes),

@@ -176,8 +176,8 @@ def match_genes(path: Path, names: Sequence[str], tokens: Sequence[str]) -> tupl
         own = [name for name in tokens if not is_special(name)]
         raise CheckpointError(
             f"{path.name}: {matched.n_matched:,} of {len(names):,} genes are in the vocabulary. It names "
-            f"{some(names)}; the vocabulary has {some(own)}.{ids} Give --genes the symbols or Ensembl ids that the model was "
-            "fine-tuned on (of an h5ad: the column of var that has them)."
+            f"{some(names)}; the vocabulary has {some(own)}.{ids} Give --genes the symbols or Ensembl ids that the "
+            "model was fine-tuned on (of an h5ad: the column of var that has them)."
         )
     known = dict.fromkeys(vocabulary.tokens[token] for token in matched.columns.tolist() if token >= 0)
     unknown = [name for name, token in zip(names, matched.columns.tolist(), strict=True) if token < 0]
