@@ -86,7 +86,8 @@ def heal(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises
     ------
     CheckpointError
-        Two keys mean one tensor, a tensor is neither floating point nor finite, or the model is of another kind.
+        Two keys mean one tensor, a tensor is neither floating point nor finite, or the model is of another kind
+        or not whole.
     """
     wrapped = all(key.startswith(WRAPPER) for key in tensors)
     state: dict[str, Tensor] = {}
@@ -104,6 +105,11 @@ def heal(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if GENE_TABLE not in state or state[GENE_TABLE].dim() != 2:
         raise CheckpointError(
             f"Found no gene table {GENE_TABLE}, expected a scGPT state_dict. It has {some([*state])}."
+        )
+    if not indices(state, "transformer_encoder.layers."):
+        raise CheckpointError(
+            "Found no transformer layer (transformer_encoder.layers.0 and on), expected the whole state_dict of a "
+            f"scGPT model. It has {some([*state])}."
         )
     return state
 

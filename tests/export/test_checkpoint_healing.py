@@ -106,6 +106,12 @@ def test_models_of_another_kind_are_refused_by_name(key: str, kind: str) -> None
         heal(golden_state("base") | {key: torch.zeros(3, 32)})
 
 
+def test_weights_without_a_transformer_layer_are_refused() -> None:
+    state = {key: value for key, value in golden_state("base").items() if not key.startswith("transformer_encoder.")}
+    with pytest.raises(CheckpointError, match="no transformer layer"):
+        heal(state)
+
+
 def without(key: str) -> dict[str, Tensor]:
     return {k: v for k, v in golden_state("dsbn_dab").items() if k != key}
 
