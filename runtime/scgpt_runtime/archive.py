@@ -10,6 +10,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from scgpt_runtime.errors import BundleChangedError, BundleError
@@ -94,12 +95,11 @@ def unpack(zip_path: Path, folder: Path) -> None:
     Raises
     ------
     BundleError
-        Not a zip of a bundle, or one with entries that no bundle has.
+        Not a zip of a bundle, or one with entries that no bundle has; or there is no room to unpack it.
     BundleChangedError
         A file is missing or not the one that was sealed.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
+    beside = _beside(folder)
     try:
         with zipfile.ZipFile(zip_path) as archive:
             manifest, top = read_manifest(archive)
@@ -107,14 +107,28 @@ def unpack(zip_path: Path, folder: Path) -> None:
             for record in manifest.files:
                 _unpack_one(archive, top, record, beside)
             (beside / "manifest.json").write_bytes(archive.read(top + "manifest.json"))
-        with contextlib.suppress(FileExistsError, OSError):  # another process may have been faster
+        with contextlib.suppress(OSError):  # another process may have been faster
             beside.rename(folder)
         if not folder.is_dir():
             raise BundleError(f"{zip_path} could not be unpacked to {folder}.")
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
         raise BundleError(f"{zip_path} cannot be read as a zip: {error}. Take a fresh copy of the bundle.") from error
+    except OSError as error:
+        raise BundleError(
+            f"{zip_path} could not be unpacked to {folder.parent}: {error}. Make room there, or unpack the zip "
+            "yourself and name the folder."
+        ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _beside(folder: Path) -> Path:
+    """A new folder for what is not whole yet."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
+    except OSError as error:
+        raise BundleError(f"No folder can be made in {folder.parent} to unpack a zip to: {error}.") from error
 
 
 def _check_room(manifest: Manifest, folder: Path) -> None:
