@@ -14,13 +14,13 @@ import numpy as np
 from scgpt_infer import models
 from scgpt_infer.facts import Facts
 from scgpt_infer.options import MIN_MATCH, EmbedOptions, Genes, Precision, Provider, Sample, Ties
-from scgpt_infer.output import check_disk, destination, disk, target_of
+from scgpt_infer.output import check_disk, check_key, destination, disk, target_of
 from scgpt_infer.preview import Preview, look
 from scgpt_infer.readers import CellSource, open_cells
 from scgpt_infer.run import Progress, run
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks import TASKS
-from scgpt_infer.writers import writer_of
+from scgpt_infer.writers import Target, writer_of
 from scgpt_infer.writers.h5ad import RECORD
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_runtime.bundle import Bundle
@@ -108,6 +108,7 @@ class Model:
         """Embed cells in memory; see `scgpt_infer.embed`."""
         _check_inplace(cells, inplace, self.options)
         with open_cells(cells, layer=self.options.layer) as source:
+            check_key(cells, self.key)
             sink = self._into_memory(source)
         return _attached(cells, sink, self.key, self.options, inplace)
 
@@ -153,9 +154,15 @@ class Model:
             )
         return sink
 
+    def _target(self, source: CellSource, path: Path, n_cells: int) -> Target:
+        target = target_of(path, source, n_cells, self.dim, self.key, self.options)
+        if target.source is not None and path.suffix.lower() == ".h5ad":
+            check_key(target.source, self.key)
+        return target
+
     def _into_file(self, source: CellSource, path: Path, progress: Progress | None) -> Summary:
         facts = self._facts(source)
-        target = target_of(path, source, self._n_cells(source), self.dim, self.key, self.options)
+        target = self._target(source, path, self._n_cells(source))
         check_disk(target)
         with writer_of(path).open(target) as sink:
             tally = run(
@@ -175,7 +182,7 @@ class Model:
         n_cells = self._n_cells(source)
         if path is None:
             return look(facts, n_cells, None, None)
-        target = target_of(path, source, n_cells, self.dim, self.key, self.options)
+        target = self._target(source, path, n_cells)
         return look(facts, n_cells, str(path), disk(target))
 
     def _facts(self, source: CellSource) -> Facts:
@@ -256,6 +263,7 @@ def embed(
     )
     _check_inplace(cells, inplace, options)
     with open_cells(cells, layer=layer) as source, Model.open(model, options) as opened:
+        check_key(cells, opened.key)
         sink = opened._into_memory(source)
     return _attached(cells, sink, opened.key, options, inplace)
 

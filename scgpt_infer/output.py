@@ -1,4 +1,4 @@
-"""Where a result goes, looked at before the work begins: `destination`, `target_of`, `disk`, `check_disk`.
+"""Where a result goes, looked at before the work begins: `destination`, `check_key`, `target_of`, `check_disk`.
 
 In: paths and options. Out: a path that can be written and the `Target` for it, or `OutputError`. It writes nothing.
 """
@@ -6,15 +6,24 @@ In: paths and options. Out: a path that can be written and the `Target` for it, 
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.preview import Disk
 from scgpt_infer.readers import CellSource
 from scgpt_infer.writers import Target, writer_of
+from scgpt_infer.writers.h5ad import RECORD, held
 from scgpt_runtime.errors import OptionError, OutputError
 
-__all__ = ["check_disk", "destination", "disk", "target_of"]
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["check_disk", "check_key", "destination", "disk", "target_of"]
+
+_OURS = "X_scGPT"
+"""What the names of our embeddings begin with."""
 
 
 def destination(cells: Path, output: Path | str | None, options: EmbedOptions) -> Path:
@@ -86,6 +95,37 @@ def check_disk(target: Target) -> None:
         raise OutputError(
             f"{target.path} needs about {room.needed / 1e9:.2f} GB on the disk and {room.free / 1e9:.2f} GB are free. "
             "Free some space, write to another disk, or write less (obs_only, .npy or .parquet)."
+        )
+
+
+def check_key(cells: "AnnData | Path | str", key: str) -> None:
+    """Make sure that nothing but an embedding of ours would be replaced.
+
+    Parameters
+    ----------
+    cells
+        An AnnData object, or a file; of files, only ``.h5ad`` keeps what it has.
+    key
+        Name that the embedding gets under ``obsm``.
+
+    Raises
+    ------
+    OptionError
+        When something else has the name.
+    """
+    if key.startswith(_OURS):
+        return
+    if not isinstance(cells, (str, Path)):
+        taken, before = key in cells.obsm, cells.uns.get(RECORD)
+        record = before.get("key") if isinstance(before, Mapping) else None
+    elif Path(cells).suffix.lower() == ".h5ad":
+        taken, record = held(Path(cells), key)
+    else:
+        return
+    if taken and record != key:
+        raise OptionError(
+            f"obsm already has {key}, which scgpt-infer did not write. Give another name (--key, key=...), such as "
+            f"{_OURS}, or remove {key} from the cells first."
         )
 
 

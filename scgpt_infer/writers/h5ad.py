@@ -17,7 +17,7 @@ from scgpt_infer.writers.h5ad_copy import copy_first_cells, copy_whole, copy_wit
 from scgpt_infer.writers.sink import Part, Record, Sink, Target, beside, output_errors, sync
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["RECORD", "bytes_needed", "open_h5ad"]
+__all__ = ["RECORD", "bytes_needed", "held", "open_h5ad"]
 
 RECORD = "scgpt_infer"
 """Key under ``uns`` that the facts of a run are written under."""
@@ -29,6 +29,17 @@ def bytes_needed(target: Target) -> int:
     if target.source is not None and target.obs_only:
         copy -= _matrix_bytes(target.source)
     return copy + target.n_cells * target.dim * 4 + 65536
+
+
+def held(path: Path, key: str) -> tuple[bool, str | None]:
+    """Whether a file's ``obsm`` has a key, and the key that our record in it names."""
+    with h5py.File(path, "r") as file:
+        obsm, record = file.get("obsm"), file.get(f"uns/{RECORD}/key")
+        taken = isinstance(obsm, h5py.Group) and key in obsm
+        named = (
+            record.asstr()[()] if isinstance(record, h5py.Dataset) and h5py.check_string_dtype(record.dtype) else None
+        )
+        return taken, named
 
 
 @contextmanager

@@ -153,6 +153,33 @@ def test_key_and_limit_do_what_they_say(toy_adata, toy_h5ad, toy_model, tmp_path
     assert si.embed(toy_adata, model=toy_model, limit=5000).n_obs == 1100
 
 
+def test_what_others_keep_under_a_key_is_not_replaced(toy_adata, toy_h5ad, toy_model, tmp_path):
+    before = toy_h5ad.read_bytes()
+
+    def began(done, total):
+        pytest.fail("began")
+
+    in_place = si.EmbedOptions(key="X_pca", in_place=True)
+    with pytest.raises(OptionError, match=r"obsm already has X_pca.*another name"):
+        si.embed_file(toy_h5ad, None, toy_model, in_place, began)
+    with pytest.raises(OptionError, match="obsm already has X_pca"):
+        si.embed_file(toy_h5ad, tmp_path / "x.h5ad", toy_model, si.EmbedOptions(key="X_pca"), began)
+    with pytest.raises(OptionError, match="obsm already has X_pca"):
+        api.preview(toy_h5ad, None, toy_model, in_place)
+    for cells in (toy_adata, toy_h5ad):
+        with pytest.raises(OptionError, match="obsm already has X_pca"):
+            si.embed(cells, model=toy_model, key="X_pca")
+    assert toy_h5ad.read_bytes() == before
+    si.embed_file(toy_h5ad, tmp_path / "x.npy", toy_model, si.EmbedOptions(key="X_pca"))  # has no obsm
+
+
+def test_an_embedding_of_ours_is_replaced_under_any_key(toy_adata, toy_h5ad, toy_model):
+    options = si.EmbedOptions(key="mine", in_place=True)
+    for _ in range(2):
+        si.embed_file(toy_h5ad, None, toy_model, options)
+        si.embed(toy_adata, model=toy_model, key="mine", inplace=True)
+
+
 def test_a_model_names_its_own_key(toy_adata, tmp_path):
     demo = toy_bundle.write(tmp_path / "demo", key="X_scGPT_demo")
     result = si.embed(toy_adata, model=demo)
