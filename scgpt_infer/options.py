@@ -102,8 +102,11 @@ class EmbedOptions:
             raise OptionError(f"seed is {self.seed}; expected a whole number below 2^64.")
         if not _is_number(self.min_match) or not 0 <= self.min_match <= 1:
             raise OptionError(f"min_match is {self.min_match!r}; expected a fraction from 0 to 1, such as 0.1.")
-        if self.key is not None and (not self.key or "/" in self.key):
-            raise OptionError(f"key is {self.key!r}; expected a name for obsm without '/', such as X_scGPT.")
+        if self.key is not None and not _is_name(self.key):
+            raise OptionError(
+                f"key is {self.key!r}; expected a name for obsm without '/', blanks and control characters, "
+                "such as X_scGPT."
+            )
         self._check_pairs()
 
     def _check_pairs(self) -> None:
@@ -115,6 +118,13 @@ class EmbedOptions:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_name(value: object) -> bool:
+    """Whether HDF5 can take it as one link's name, and people can type it."""
+    if not isinstance(value, str) or value in ("", ".", ".."):
+        return False
+    return value.isprintable() and "/" not in value and not any(character.isspace() for character in value)
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -27,7 +27,7 @@ from scgpt_runtime.errors import OptionError
         ("min_match", float("nan"), "0 to 1"),
         ("min_match", "half", "0 to 1"),
         ("key", "", "name for obsm"),
-        ("key", "a/b", "without '/'"),
+        *(("key", key, "without '/'") for key in ("a/b", ".", "..", " ", "X pca", "a\x00", "a\n", "a\x7f", 3)),
     ],
 )
 def test_a_value_that_cannot_be_is_named_with_what_can(option, value, said):
