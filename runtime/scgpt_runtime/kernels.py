@@ -12,11 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_runtime.jit import cached, inner
-from scgpt_runtime.workspace import DIGITS, WHOLE_LIMIT, Cells, Columns, Rules, Scratch, Tokens, scratch
+from scgpt_runtime.workspace import Cells, Columns, Rules, Scratch, Tokens, scratch
 
-__all__ = ["bins_from_draws", "tokenize_rows"]
+__all__ = ["DIGITS", "WHOLE_LIMIT", "bins_from_draws", "tokenize_rows"]
 
 Array = NDArray[Any]
+
+# Constants become part of the machine code, so they stand here too.
+WHOLE_LIMIT = 2048
+"""Values that are all whole and smaller than this are counted, not sorted."""
+
+DIGITS = 2048
+"""Digits of the radix sort: three of 11 bits hold the 31 bits of a positive float32."""
 
 # CellFault as plain numbers: this module stands below the one that names them.
 NO_COUNTS, NO_KNOWN_GENE, NAN, INFINITE, NEGATIVE, BAD_INDEX = 1, 2, 3, 4, 5, 6
@@ -282,7 +289,7 @@ def bins_from_draws(values: Array, draws: Array, quantiles: Array) -> NDArray[np
     (n,) uint8 bins from 1 to n_edges.
     """
     bins = np.empty(len(values), np.uint8)
-    _bins(values, draws, quantiles, bins, scratch(0, 0, len(values)))
+    _bins(values, draws, quantiles, bins, scratch(0, 0, len(values), WHOLE_LIMIT, DIGITS))
     return bins
 
 

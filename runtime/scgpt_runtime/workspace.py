@@ -9,13 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DIGITS", "WHOLE_LIMIT", "Cells", "Columns", "Rules", "Scratch", "Tokens", "scratch"]
-
-WHOLE_LIMIT = 2048
-"""Values that are all whole and smaller than this are counted, not sorted."""
-
-DIGITS = 2048
-"""Digits of the radix sort: three of 11 bits hold the 31 bits of a positive float32."""
+__all__ = ["Cells", "Columns", "Rules", "Scratch", "Tokens", "scratch"]
 
 
 class Cells(NamedTuple):
@@ -120,9 +114,19 @@ class Scratch(NamedTuple):
     buckets: NDArray[np.int32]
 
 
-def scratch(n_columns: int, n_known: int, longest: int) -> Scratch:
-    """Make the memory of one thread for rows of at most `longest` stored values."""
-    levels = max(WHOLE_LIMIT, longest) + 1
+def scratch(n_columns: int, n_known: int, longest: int, whole_limit: int, digits: int) -> Scratch:
+    """Make the memory of one thread for rows of at most `longest` stored values; the kernels say the other sizes.
+
+    Parameters
+    ----------
+    n_columns, n_known
+        Columns of the matrix, and places of known ones.
+    longest
+        Most stored values of a row.
+    whole_limit, digits
+        The kernels' ``WHOLE_LIMIT`` and ``DIGITS``.
+    """
+    levels = max(whole_limit, longest) + 1
     return Scratch(
         present=np.zeros(n_known // 64 + 1, np.uint64),
         at_place=np.empty(n_known, np.float32),
@@ -141,5 +145,5 @@ def scratch(n_columns: int, n_known: int, longest: int) -> Scratch:
         counts=np.empty(levels, np.int32),
         highest=np.empty(levels, np.int32),
         width=np.empty(levels, np.int32),
-        buckets=np.empty(DIGITS, np.int32),
+        buckets=np.empty(digits, np.int32),
     )

@@ -1,11 +1,14 @@
 """Bins and draws: the original's bins given its draws, and draws that are as even as its own."""
 
+import ast
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from scgpt_runtime import kernels
 from scgpt_runtime.cells import CellBlock, TokenBlock
 from scgpt_runtime.kernels import bins_from_draws
 from scgpt_runtime.manifest import TokenizerSettings
@@ -141,3 +144,13 @@ def test_down_sampling_keeps_each_gene_equally_often_whatever_its_bin() -> None:
     assert chi_square(np.bincount(kept.ravel(), minlength=N_GENES)) < 4
     share = np.bincount(kept_bins.ravel(), minlength=51)[1:] / np.bincount(bins.ravel(), minlength=51)[1:]
     assert np.abs(share - 4 / 12).max() < 5 * np.sqrt(4 / 12 * 8 / 12 / (bins.size / 50))
+
+
+def test_every_constant_in_the_machine_code_stands_in_the_file_that_the_cache_watches() -> None:
+    tree = ast.parse(Path(kernels.__file__).read_text())
+    imported = [
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
+    frozen = [name for name in imported if isinstance(getattr(kernels, name), int | float | np.generic | np.ndarray)]
+    assert "cached" in imported
+    assert not frozen
