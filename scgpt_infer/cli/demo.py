@@ -71,7 +71,9 @@ def report(showing: "Showing") -> str:
 
 def _judged() -> list[str]:
     """The table of what was measured when the model was built."""
-    from scgpt_infer.showcase import judged
+    from scgpt_infer.showcase import judged, verdict
+
+    figures = judged()
 
     lines = [
         "Measured when the model was built, on cells that its training never saw; neighbours beside those of PCA:",
@@ -80,6 +82,6 @@ def _judged() -> list[str]:
     lines += [
         f"{found.name:<24} {found.cells:>5}    {found.accuracy:.3f}    {found.macro_f1:.3f}   "
         f"{found.within:.3f} ({found.within_pca:.3f})   {found.across:.3f} ({found.across_pca:.3f})"
-        for found in judged()
+        for found in figures
     ]
-    return lines
+    return [*lines, verdict(figures)]

@@ -66,3 +66,18 @@ def test_a_picture_is_drawn(showing, tmp_path):
     picture = tmp_path / "new" / "umap.png"
     showcase.draw(showing, picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_verdict_names_the_better_pca_and_counts_ties_as_no_win():
+    figures = [
+        showcase.Judged("one", 10, 0.9, 0.9, within=0.9, within_pca=0.9, across=0.8, across_pca=0.7),
+        showcase.Judged("two", 10, 0.9, 0.9, within=0.5, within_pca=0.6, across=0.8, across_pca=0.9),
+    ]
+    assert "in 1 of 4" in showcase.verdict(figures)
+
+
+def test_neighbours_are_set_beside_the_better_of_the_two_pcas():
+    told = json.loads(demo.FIGURES.read_text())["judged"]
+    for found in showcase.judged():
+        within = told[found.name]["within"]
+        assert found.within_pca == max(within["pca"]["accuracy"], within["pca_all_genes"]["accuracy"])
