@@ -15,7 +15,7 @@ import click
 
 from scgpt_infer.cli.options import json_option, path_type, quiet_option
 from scgpt_infer.cli.progress import aloud
-from scgpt_runtime.errors import CheckpointError, MissingDependencyError, OutputError
+from scgpt_runtime.errors import CheckpointError, MissingDependencyError
 
 if TYPE_CHECKING:
     from scgpt_export.build import ExportOptions, ExportReport
@@ -79,11 +79,12 @@ def command(
         raise click.UsageError("Give either a CHECKPOINT, or --random for random weights.")
     require_export()
     _refuse_bundle(checkpoint)
-    from scgpt_export.build import ExportOptions
+    from scgpt_export.build import ExportOptions, check
     from scgpt_export.checkpoint import load
 
     say: Say = _silent if quiet else aloud
     options = ExportOptions(precisions=tuple(precision.replace(" ", "").split(",")), name=name or output.stem)
+    check(output, options)  # loading a checkpoint takes long
     with tempfile.TemporaryDirectory(prefix="scgpt-infer-") as scratch:
         loaded = load(checkpoint or _random(random, Path(scratch), seed), **beside)
         say(loaded.report())
@@ -122,8 +123,6 @@ def _export(loaded: "Checkpoint", output: Path, options: "ExportOptions", as_zip
         return export(loaded, output, options, say)
     from scgpt_runtime.archive import pack
 
-    if output.exists():
-        raise OutputError(f"{output} exists already. Name a file that does not, or remove it first.")
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as beside:
         report = export(loaded, Path(beside) / "bundle", options, say)
         pack(Path(beside) / "bundle", output)

@@ -65,6 +65,23 @@ def test_an_unknown_precision_is_told(golden_files, tmp_path, capsys):
     assert "fp8" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["x", "x.zip"])
+def test_what_cannot_be_made_is_told_before_the_checkpoint_is_loaded(tmp_path, monkeypatch, capsys, name):
+    from scgpt_export import checkpoint
+
+    monkeypatch.setattr(checkpoint, "load", lambda *given, **beside: pytest.fail("loaded"))
+    (tmp_path / name).mkdir()
+    for words, told in (
+        (["-o", str(tmp_path / name)], f"{name} exists already"),
+        (["-o", str(tmp_path / "missing" / name)], f"There is no folder {tmp_path / 'missing'} to put {name} into"),
+        (["-o", str(tmp_path / f"new-{name}"), "--precision", "fp32,fp8"], "fp8"),
+    ):
+        assert cli.run(["export", "ckpt", *words]) == 2
+        printed = capsys.readouterr().err
+        assert told in printed
+        assert "Traceback" not in printed
+
+
 def test_a_bundle_is_told_to_be_one_already(tiny_bundle, tmp_path, capsys):
     assert cli.run(["export", str(tiny_bundle), "-o", str(tmp_path / "x")]) == 2
     assert "is a bundle already" in capsys.readouterr().err
