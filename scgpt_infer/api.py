@@ -63,6 +63,7 @@ class Model:
         self.engine = engine
         self.options = options
         self._vocabulary = bundle.vocabulary()
+        self._is_open = True
 
     @classmethod
     def open(
@@ -106,6 +107,7 @@ class Model:
 
     def embed(self, cells: "AnnData | Path | str", *, inplace: bool = False) -> "AnnData":
         """Embed cells in memory; see `scgpt_infer.embed`."""
+        self._check_open()
         _check_inplace(cells, inplace, self.options)
         with open_cells(cells, layer=self.options.layer) as source:
             check_key(cells, self.key)
@@ -116,18 +118,21 @@ class Model:
         self, cells: Path | str, output: Path | str | None = None, progress: Progress | None = None
     ) -> Summary:
         """Embed a file of cells into another file; see `scgpt_infer.embed_file`."""
+        self._check_open()
         path = destination(Path(cells), output, self.options)
         with open_cells(cells, layer=self.options.layer) as source:
             return self._into_file(source, path, progress)
 
     def preview(self, cells: Path | str, output: Path | str | None = None) -> Preview:
         """Say what `embed_file` would do, and how long it would take; see `scgpt_infer.api.preview`."""
+        self._check_open()
         path = _looked_at(cells, output, self.options)
         with open_cells(cells, layer=self.options.layer) as source:
             return self._look(source, path)
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Let go of the model; it cannot embed afterwards."""
+        self._is_open = False
         self.engine.close()
 
     def __enter__(self) -> Self:
@@ -137,6 +142,10 @@ class Model:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise OptionError(f"The model {self.bundle.manifest.name} is closed, so it cannot embed. Open it again.")
 
     def _into_memory(self, source: CellSource) -> MemorySink:
         facts = self._facts(source)
@@ -335,6 +344,10 @@ def preview(
 def _check_inplace(cells: "AnnData | Path | str", inplace: bool, options: EmbedOptions) -> None:
     if inplace and isinstance(cells, (str, Path)):
         raise OptionError("inplace changes an AnnData object, and cells are a path. Use embed_file with in_place.")
+    if inplace and getattr(cells, "is_view", False):
+        raise OptionError(
+            "inplace adds to the object itself, and this one is a view of another. Pass a copy: x.copy()."
+        )
     if inplace and options.limit is not None:
         raise OptionError("limit and inplace do not go together: the object keeps all of its cells.")
 

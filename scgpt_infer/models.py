@@ -19,7 +19,7 @@ from typing import IO, Literal
 
 from scgpt_infer import __version__
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.errors import BundleError, CheckpointError, MissingDependencyError
+from scgpt_runtime.errors import BundleError, CheckpointError, MissingDependencyError, OptionError
 
 __all__ = ["SHIPPED", "is_bundle", "open_bundle", "resolve", "usable_cache", "user_cache"]
 
@@ -60,6 +60,8 @@ def resolve(
 
     Raises
     ------
+    OptionError
+        When it is neither a name nor a path.
     BundleError
         When there is no such model.
     CheckpointError
@@ -133,6 +135,8 @@ def _shipped(name: str) -> Path:
 def _found(model: str | Path) -> Path:
     if isinstance(model, str) and model in SHIPPED:
         return _shipped(model)
+    if not isinstance(model, (str, Path)):
+        raise OptionError(f"model is {model!r}; expected a name or a path. {_ACCEPTED}")
     if not str(model).strip():
         raise BundleError(f"The model's name is empty. {_ACCEPTED}")
     path = Path(model).expanduser()

@@ -143,6 +143,18 @@ def test_one_model_embeds_many_and_says_what_it_makes(toy_adata, toy_h5ad, toy_m
     assert second.seconds["infer"] <= second.wall_seconds
 
 
+def test_a_closed_model_says_to_open_it_again(toy_adata, toy_h5ad, toy_model, tmp_path):
+    with si.Model.open(toy_model) as model:
+        pass
+    for call in (
+        lambda: model.embed(toy_adata),
+        lambda: model.embed_file(toy_h5ad, tmp_path / "x.npy"),
+        lambda: model.preview(toy_h5ad),
+    ):
+        with pytest.raises(OptionError, match=r"closed.*Open it again"):
+            call()
+
+
 def test_key_and_limit_do_what_they_say(toy_adata, toy_h5ad, toy_model, tmp_path, reference):
     result = si.embed(toy_adata, model=toy_model, key="X_mine", limit=7)
     assert result.n_obs == 7
@@ -286,6 +298,10 @@ def test_what_does_not_go_together_is_refused(toy_adata, toy_h5ad, toy_model):
         si.embed(toy_h5ad, model=toy_model, inplace=True)
     with pytest.raises(OptionError, match="limit and inplace"):
         si.embed(toy_adata, model=toy_model, inplace=True, limit=3)
+    with pytest.raises(OptionError, match=r"is a view.*copy"):
+        si.embed(toy_adata[:10], model="no-such-model", inplace=True)
+    with pytest.raises(OptionError, match="model is 3; expected a name or a path"):
+        si.embed(toy_adata, model=3)
     with pytest.raises(TypeError):
         si.embed(toy_adata)  # the model is always named
 
