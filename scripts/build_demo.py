@@ -3,8 +3,8 @@
     python scripts/build_demo.py CHECKPOINT --data FOLDER [-o scgpt_infer/demo]
 
 CHECKPOINT comes from train_demo.py; the one behind the shipped model is scripts/demo_checkpoint. The bundle is sealed
-in fp32, fp16 and int8, and judged as it ships: cells go through the runtime's tokenizer and ONNX Runtime. Without --data
-only the bundle and its canonical vectors are made.
+in fp32, fp16 and int8, and judged as it ships: cells go through the runtime's tokenizer and ONNX Runtime. Without
+--data only the bundle and its canonical vectors are made.
 """
 
 import argparse

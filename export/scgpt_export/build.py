@@ -27,6 +27,7 @@ from scgpt_export.reference import ModelConfig, ScGPT
 from scgpt_export.rewrites import rewrite
 from scgpt_export.store import WeightStore
 from scgpt_export.trace import OPSET, Signature, signature, trace
+from scgpt_export.values import ZERO_SHOT_BINS, checked_bins
 from scgpt_runtime.bundle import seal
 from scgpt_runtime.cells import TokenBlock
 from scgpt_runtime.errors import OptionError, OutputError, ParityError
@@ -194,7 +195,7 @@ def tokenizer_settings(checkpoint: Checkpoint, options: ExportOptions) -> Tokeni
     """
     args, config = checkpoint.args, checkpoint.config
     fine_tuned = checkpoint.fine_tuned
-    n_bins = int(args.get("n_bins", 51)) if fine_tuned else 51
+    n_bins = checked_bins(args) if fine_tuned else ZERO_SHOT_BINS
     binned = args.get("input_style", "binned") == "binned"
     return TokenizerSettings(
         cls_id=checkpoint.cls_id,
