@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.preview import Disk
 from scgpt_infer.readers import CellSource
+from scgpt_infer.sizes import size
 from scgpt_infer.writers import Target, writer_of
 from scgpt_infer.writers.h5ad import RECORD, held
 from scgpt_runtime.errors import OptionError, OutputError
@@ -50,13 +51,20 @@ def destination(cells: Path, output: Path | str | None, options: EmbedOptions) -
     if options.in_place:
         return _in_place(cells, output)
     if output is None:
-        raise OutputError("No output was named. Name a .h5ad, .npy, .parquet or .csv file, or ask for in_place.")
+        raise OutputError(
+            "No output was named. Name a .h5ad, .npy, .parquet or .csv file, or add to the input (--in-place, "
+            "in_place=True)."
+        )
     path = Path(os.path.realpath(output))
     writer_of(path)
     if options.obs_only and path.suffix.lower() != ".h5ad":
-        raise OptionError(f"obs_only is for .h5ad outputs, and the output is {path.name}, which never has a matrix.")
+        raise OptionError(
+            f"--obs-only (obs_only) is for .h5ad outputs, and the output is {path.name}, which never has a matrix."
+        )
     if path.exists() and cells.exists() and path.samefile(cells):
-        raise OutputError(f"{output} is the input file. Name another file, or ask for in_place to add to the input.")
+        raise OutputError(
+            f"{output} is the input file. Name another file, or add to the input (--in-place, in_place=True)."
+        )
     _check_path(path)
     return path
 
@@ -93,8 +101,8 @@ def check_disk(target: Target) -> None:
     room = disk(target)
     if room.needed > room.free:
         raise OutputError(
-            f"{target.path} needs about {room.needed / 1e9:.2f} GB on the disk and {room.free / 1e9:.2f} GB are free. "
-            "Free some space, write to another disk, or write less (obs_only, .npy or .parquet)."
+            f"{target.path} needs about {size(room.needed)} on the disk and {size(room.free)} are free. "
+            "Free some space, write to another disk, or write less (--obs-only, .npy or .parquet)."
         )
 
 
@@ -132,9 +140,13 @@ def check_key(cells: "AnnData | Path | str", key: str) -> None:
 def _in_place(cells: Path, output: Path | str | None) -> Path:
     path = Path(os.path.realpath(cells))
     if output is not None and Path(os.path.realpath(output)) != path:
-        raise OptionError(f"in_place adds to the input file, and another output was named: {output}. Choose one.")
+        raise OptionError(
+            f"--in-place (in_place) adds to the input file, and another output was named: {output}. Choose one."
+        )
     if path.suffix.lower() != ".h5ad":
-        raise OutputError(f"in_place adds to .h5ad files, and the input is {cells.name}. Name an output instead.")
+        raise OutputError(
+            f"--in-place (in_place) adds to .h5ad files, and the input is {cells.name}. Name an output instead."
+        )
     _check_path(path)
     return path
 

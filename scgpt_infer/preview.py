@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer.facts import Facts
+from scgpt_infer.sizes import size
 from scgpt_infer.tasks.embed import embedding
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.engine import Engine
@@ -125,9 +126,7 @@ class Preview:
             )
         if self.disk is not None:
             room = "enough" if self.fits else "NOT ENOUGH"
-            lines.append(
-                f"  disk       {self.disk.needed / 1e9:,.2f} GB needed, {self.disk.free / 1e9:,.2f} GB free: {room}"
-            )
+            lines.append(f"  disk       {size(self.disk.needed)} needed, {size(self.disk.free)} free: {room}")
         return "\n".join(lines)
 
     def _time(self) -> str:

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from scgpt_infer.readers.damage import reading
 from scgpt_infer.readers.matrix import Sliceable, check_compressed, narrow, to_float32
+from scgpt_infer.sizes import size
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
@@ -198,7 +199,7 @@ def _temporary_file(n_bytes: int, where: str) -> IO[bytes]:
     if free < n_bytes:
         raise CellsError(
             f"{where} is stored by genes (CSC) and too large to regroup in memory; the temporary file needs "
-            f"{n_bytes / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free. "
+            f"{size(n_bytes)} and {folder} has {size(free)} free. "
             "Free space there, set TMPDIR to another folder, or store the matrix as CSR."
         )
     return tempfile.TemporaryFile(dir=folder)

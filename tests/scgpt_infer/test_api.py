@@ -275,7 +275,7 @@ def test_the_cells_are_looked_at_before_the_model_is_opened(tmp_path):
 
 def test_a_full_disk_is_seen_before_the_first_cell(toy_h5ad, toy_model, tmp_path, monkeypatch):
     monkeypatch.setattr(output, "disk", lambda target: Disk(10**12, 10**9))
-    with pytest.raises(OutputError, match=r"1000\.00 GB"):
+    with pytest.raises(OutputError, match=r"1\.0 TB"):
         si.embed_file(toy_h5ad, tmp_path / "x.npy", toy_model, progress=lambda done, total: pytest.fail("began"))
 
 

@@ -72,14 +72,24 @@ def test_a_disk_that_is_too_small_is_said_and_is_no_error(toy_h5ad, toy_model, t
     monkeypatch.setattr(api, "disk", lambda target: Disk(10**12, 10**9))
     preview = api.preview(toy_h5ad, tmp_path / "x.npy", toy_model)
     assert not preview.fits
-    assert "1,000.00 GB needed, 1.00 GB free: NOT ENOUGH" in preview.report()
+    assert "1.0 TB needed, 1.0 GB free: NOT ENOUGH" in preview.report()
     assert output.disk is not api.disk
 
 
 def test_the_report_tells_all_that_one_asks_before_a_long_job(toy_h5ad, toy_model, tmp_path):
     preview = api.preview(toy_h5ad, tmp_path / "x.npy", toy_model)
     report = preview.report()
-    for word in ("1,100 cells", "60 of 70 genes", "X, integer", "median", "cpu", "fp32", "cells/s", "GB free"):
+    for word in (
+        "1,100 cells",
+        "60 of 70 genes",
+        "X, integer",
+        "median",
+        "cpu",
+        "fp32",
+        "cells/s",
+        "GB free",
+        "kB needed",
+    ):
         assert word in report
     told = json.loads(preview.to_json())
     assert told["vector_id"] == preview.vector_id
