@@ -111,9 +111,13 @@ class EmbedOptions:
 
     def _check_pairs(self) -> None:
         if self.in_place and self.limit is not None:
-            raise OptionError("limit and in_place do not go together: the input file keeps all of its cells.")
+            raise OptionError(
+                "--limit and --in-place (limit, in_place) do not go together: the input file keeps all of its cells."
+            )
         if self.in_place and self.obs_only:
-            raise OptionError("obs_only and in_place do not go together: the input file keeps its matrix.")
+            raise OptionError(
+                "--obs-only and --in-place (obs_only, in_place) do not go together: the input file keeps its matrix."
+            )
 
 
 def _is_number(value: object) -> bool:

@@ -181,7 +181,8 @@ def _refuse_nothing(n_cells: int, bad: list[BadCell]) -> None:
     found = "; ".join(f"{count:,} x {reason}" for reason, count in sorted(reasons.items(), key=lambda item: -item[1]))
     raise CellsError(
         f"None of the {n_cells:,} cells has an embedding ({found}), so nothing was written. Check that the counts are "
-        "where they were taken from (layer), and that the gene names are the right ones (gene_col)."
+        "where they were taken from (--layer, layer=...), and that the gene names are the right ones (--gene-col, "
+        "gene_col=...)."
     )
 
 

@@ -101,7 +101,7 @@ class Bundle:
             sealed = ", ".join(dict.fromkeys(graph.precision for graph in of_task))
             raise ProviderError(
                 f"Bundle {self.manifest.name} has no {precision} graph for {task}; sealed: {sealed}. "
-                f"Take one of these, or export again with --precision {precision}."
+                "Take one of these, or export again with fp32, fp16 or int8 in --precision."
             )
         for graph in of_precision:
             if graph.dialect == dialect:

@@ -289,7 +289,7 @@ def _precision(manifest: Manifest, sealed: list[str], precision: str, task: str)
         return precision
     raise ProviderError(
         f"Bundle {manifest.name} has no {precision} graph for {task}; sealed: {', '.join(sealed) or 'none'}. "
-        "Take one of these, or export again with --precision."
+        "Take one of these, or export again with fp32, fp16 or int8 in --precision."
     )
 
 
