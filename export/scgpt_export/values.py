@@ -11,7 +11,7 @@ from scgpt_export.sidecars import some
 from scgpt_runtime.errors import CheckpointError
 from scgpt_runtime.manifest import TokenizerSettings
 
-__all__ = ["check_values"]
+__all__ = ["INPUT_STYLES", "MOST_BINS", "ZERO_SHOT_BINS", "check_values", "checked_bins"]
 
 INPUT_STYLES = ("binned", "log1p", "normed_raw")
 """How scGPT's preprocessing hands values over (preprocess.py, data_collator.py and the tutorials)."""
