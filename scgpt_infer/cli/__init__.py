@@ -78,8 +78,10 @@ def run(words: list[str]) -> int:
     catch()
     debug = "--debug" in words[: _position_of_command(words)]
     try:
-        outcome = commands.main(args=words, prog_name="scgpt-infer", standalone_mode=False)
-        honour()
+        try:
+            outcome = commands.main(args=words, prog_name="scgpt-infer", standalone_mode=False)
+        finally:
+            honour()  # an interrupt inside an import may be lost, or come out as an ImportError
         return outcome if isinstance(outcome, int) else 0
     except click.ClickException as error:
         error.show()

@@ -142,6 +142,18 @@ def test_an_interrupt_that_python_swallows_ends_the_command_all_the_same(failing
     assert cli.run(["doctor"]) == 0
 
 
+def test_an_interrupt_that_comes_out_as_another_error_is_an_interrupt(failing, capsys):
+    def body():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+
+    failing(body)
+    assert cli.run(["doctor"]) == 130
+    assert "initialization" not in capsys.readouterr().err
+
+
 def test_a_returned_number_is_the_exit_code(failing):
     failing(lambda: 3)
     assert cli.run(["doctor"]) == 3
