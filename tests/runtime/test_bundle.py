@@ -209,7 +209,7 @@ def test_a_graph_that_is_not_there_lists_those_that_are(folder):
     bundle = Bundle.open(folder)
     with pytest.raises(BundleError, match="classify; it holds embed"):
         bundle.graph("classify", "fp32")
-    with pytest.raises(ProviderError, match=r"sealed: fp32.*--precision fp16"):
+    with pytest.raises(ProviderError, match=r"sealed: fp32.*fp32, fp16 or int8 in --precision"):
         bundle.graph("embed", "fp16")
     with pytest.raises(BundleError, match=r"no cuda graph.*portable"):
         bundle.graph("embed", "fp32", "cuda")
