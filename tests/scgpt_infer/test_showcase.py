@@ -61,7 +61,7 @@ def test_the_command_prints_figures_and_the_card(capsys, monkeypatch, showing):
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="needs the report extra")
-@pytest.mark.filterwarnings("default")  # umap and what it brings along warn of their own affairs
+@pytest.mark.filterwarnings("ignore")  # umap and what it brings along warn of their own affairs
 def test_a_picture_is_drawn(showing, tmp_path):
     picture = tmp_path / "new" / "umap.png"
     showcase.draw(showing, picture)
