@@ -146,7 +146,7 @@ def _print(report: "ExportReport", output: Path, quiet: bool, as_json: bool) -> 
     for record in report.left_out:
         click.echo(
             f"warning: left out {record.precision} {record.task}: {record.measure} {record.worst:.1e}, "
-            f"limit {record.limit:.0e}",
+            f"limit {record.limit:.2g}",
             err=True,
         )
 

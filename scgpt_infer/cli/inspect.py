@@ -59,7 +59,7 @@ def _precisions(manifest: "Manifest") -> list[str]:
     lines = ["Parity with the fp32 reference, worst golden cell:"]
     lines += [
         f"  {record.precision:<5} {record.task:<11} {record.measure} {record.worst:.1e} "
-        f"(limit {record.limit:.0e}, {record.cells} cells, {record.provider})"
+        f"(limit {record.limit:.2g}, {record.cells} cells, {record.provider})"
         for record in manifest.parity
     ]
     lines += ["", "Vector ids, with the settings above:"]

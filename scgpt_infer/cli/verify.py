@@ -54,7 +54,7 @@ def _line(result: "VerifyResult") -> str:
     verdict = "passed" if result.passed else "FAILED"
     return (
         f"{verdict}  {result.precision:<5} {tokens}; 1-cosine {result.worst:.1e} "
-        f"(limit {result.limit:.0e}, {result.cells} cells, {result.provider})"
+        f"(limit {result.limit:.2g}, {result.cells} cells, {result.provider})"
     )
 
 

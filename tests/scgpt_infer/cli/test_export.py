@@ -46,7 +46,7 @@ def test_a_precision_below_parity_is_exit_code_3_with_its_figure(no_measuring, g
     no_measuring(OUTSIDE)
     words = ["export", str(golden_files / "small_checkpoint"), "-o", str(tmp_path / "x")]
     assert cli.run(words) == 3
-    assert "left out int8 embed: 1-cosine 2.0e-01, limit 1e-02" in capsys.readouterr().err
+    assert "left out int8 embed: 1-cosine 2.0e-01, limit 0.01" in capsys.readouterr().err
     assert cli.run([*words, "--json"]) == 3
     told = json.loads(capsys.readouterr().out)
     assert told["left_out"][0]["worst"] == 0.2
