@@ -4,11 +4,14 @@ In: a traced float32 model. Out: the same model, changed in place. `sequence` gi
 for a precision; a pass that fails is named by onnx_ir.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
 from scgpt_export.quantize import QuantizeLinears
+from scgpt_export.static import Range, StaticLinears
 
 __all__ = ["PRECISIONS", "Anonymise", "Halve", "sequence"]
 
@@ -126,15 +129,18 @@ def _cast_output(graph: ir.Graph, position: int, value: ir.Value) -> None:
     graph.outputs[position] = result
 
 
-def sequence(precision: str) -> ir.passes.Sequential:
+def sequence(precision: str, ranges: Sequence[Range] = ()) -> ir.passes.Sequential:
     """The passes for a precision, in order.
 
     Parameters
     ----------
     precision
         One of `PRECISIONS`.
+    ranges
+        Of the activations, for static int8; int8 is dynamic without.
     """
-    convert = {"fp32": (), "fp16": (Halve(),), "int8": (QuantizeLinears(),)}[precision]
+    int8 = StaticLinears(ranges) if ranges else QuantizeLinears()
+    convert = {"fp32": (), "fp16": (Halve(),), "int8": (int8,)}[precision]
     return ir.passes.Sequential(
         *convert, RemoveUnusedNodesPass(), RemoveUnusedOpsetsPass(), ClearMetadataAndDocStringPass(), Anonymise()
     )

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-__all__ = ["LARGEST_CODE", "LARGEST_WEIGHT", "QuantizeLinears", "quantize_weight"]
+__all__ = ["LARGEST_CODE", "LARGEST_WEIGHT", "QuantizeLinears", "is_linear", "quantize_weight"]
 
 # Below 32 inputs a layer has too little work to pay for measuring its activations (and the one-input
 # value encoder would only lose).
@@ -49,7 +49,7 @@ class QuantizeLinears(ir.passes.InPlacePass):
         """Rewrite every linear layer that is large enough."""
         graph = model.graph
         constants = _Constants(graph)
-        linears = [node for node in graph if _is_linear(node)]
+        linears = [node for node in graph if is_linear(node)]
         rows: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
         for node in linears:
             source = node.inputs[0]
@@ -61,7 +61,8 @@ class QuantizeLinears(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=bool(linears))
 
 
-def _is_linear(node: ir.Node) -> bool:
+def is_linear(node: ir.Node) -> bool:
+    """Whether a node multiplies by a float32 weight that is large enough to quantise."""
     if node.op_type != "MatMul" or node.inputs[1] is None:
         return False
     weight = node.inputs[1].const_value

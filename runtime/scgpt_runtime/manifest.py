@@ -17,6 +17,8 @@ __all__ = [
     "CONTRACT",
     "FORMAT",
     "PRECISIONS",
+    "STATIC",
+    "Calibration",
     "FileRecord",
     "GraphRecord",
     "Manifest",
@@ -36,6 +38,9 @@ CONTRACT = 1
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 """Precisions that a graph can have."""
+
+STATIC = "int8-static"
+"""Class of the arithmetic of int8 graphs with static ranges, those of dialect ``openvino``."""
 
 Ties = Literal["hash", "one-sided"]
 Sample = Literal["hash", "top"]
@@ -133,6 +138,25 @@ class FileRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """The cells that static activation ranges were taken from.
+
+    Attributes
+    ----------
+    sha256
+        Of their file, as hex.
+    cells
+        Number of cells.
+    ranges
+        sha256 of the ranges, as hex: part of the id of vectors that are made with them.
+    """
+
+    sha256: str
+    cells: int
+    ranges: str
+
+
+@dataclass(frozen=True, slots=True)
 class ParityRecord:
     """Worst cell of the golden cells against the fp32 reference.
 
@@ -148,6 +172,8 @@ class ParityRecord:
         The figure and what it may be at most.
     cells
         Number of cells measured.
+    dialect
+        Dialect of the graph that was measured.
     """
 
     task: str
@@ -157,6 +183,7 @@ class ParityRecord:
     worst: float
     limit: float
     cells: int
+    dialect: str = "portable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +212,7 @@ class Manifest:
     precisions
         Sealed precisions, best parity first.
     vector_ids
-        Precision to the id of vectors made with the settings as sealed.
+        Precision to the id of vectors made with the settings as sealed; under `STATIC` that of static int8.
     labels, batches, modalities
         Names of the classes of the heads that the checkpoint holds, in order; empty where it has none.
     binning_genes
@@ -193,6 +220,8 @@ class Manifest:
         Empty: all of the vocabulary.
     key
         ``obsm`` key that embeddings are written under.
+    calibration
+        Where the ranges of static int8 come from; empty where there is no such graph.
     """
 
     name: str
@@ -215,8 +244,13 @@ class Manifest:
     batches: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
     binning_genes: tuple[str, ...] = ()
+    calibration: tuple[Calibration, ...] = ()
     files: tuple[FileRecord, ...] = ()
     format: int = field(default=FORMAT)
+
+    def arithmetic(self, name: str) -> str:
+        """A class of arithmetic with all that it depends on beside the weights: the ranges, for `STATIC`."""
+        return "-".join([name, *(found.ranges for found in self.calibration if name == STATIC)])
 
     def to_json(self) -> str:
         """Text of ``manifest.json``: sorted keys, the same bytes for the same manifest.
@@ -284,7 +318,7 @@ def vector_id(
     genes
         How names found their token: ``exact`` or ``alias``.
     precision
-        ``fp32``, ``fp16``, ``bf16`` or ``int8``.
+        ``fp32``, ``fp16``, ``bf16`` or ``int8``; for static int8, what `Manifest.arithmetic` makes of `STATIC`.
 
     Returns
     -------
@@ -332,9 +366,10 @@ def _check(manifest: Manifest) -> None:
     for precision in manifest.precisions:
         if precision not in PRECISIONS:
             raise BundleError(f"The manifest has precision {precision!r}; expected {_listed(PRECISIONS)}.")
-    if set(manifest.vector_ids) != set(manifest.precisions):
+    classes = (*manifest.precisions, *([STATIC] if manifest.calibration else []))
+    if set(manifest.vector_ids) != set(classes):
         raise BundleError(
-            f"The manifest seals {_listed(manifest.precisions)} but has vector ids for {_listed(manifest.vector_ids)}."
+            f"The manifest seals {_listed(classes)} but has vector ids for {_listed(manifest.vector_ids)}."
         )
     if manifest.dim < 1:
         raise BundleError(f"The manifest says that embeddings are {manifest.dim} wide.")
