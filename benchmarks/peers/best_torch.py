@@ -1,0 +1,156 @@
+"""The best PyTorch that we could write for these cells on a CPU: bf16, compiled, no padding, no mask.
+
+It has our own exact rewrites too: gene and value tables, and a last layer for ``<cls>`` alone. Which form is best
+(one cell at a time or several padded, compiled or not, frozen weights or not, threads inside or cells side by
+side) was measured; the defaults are the best found, and ``--tune`` of the driver measures them again.
+
+``python -m benchmarks.peers.best_torch ...``; the driver calls it.
+"""
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.peers.marks import Marks
+from benchmarks.peers.side import parser
+from benchmarks.peers.tokens import LEVELS, Rectangle, read, rectangles, write
+from scgpt_export.checkpoint import load
+from scgpt_export.reference import Layer, ScGPT
+
+__all__ = ["BestModel"]
+
+Run = Callable[..., Tensor]
+
+
+def products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention as two matrix products: on processors without AMX PyTorch's fused kernel is slower than these in bf16."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, H, Q, L)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(dim=-1) @ v
+
+
+class FusedLayer(nn.Module):
+    """One post-norm layer around `scaled_dot_product_attention`."""
+
+    def __init__(self, layer: Layer, fused: bool) -> None:
+        super().__init__()
+        self.layer = layer
+        self.fused = fused
+        self.n_heads = layer.self_attn.n_heads
+
+    def heads(self, x: Tensor) -> Tensor:
+        """Split by head: (B, L, D) to (B, H, L, D/H)."""
+        return x.reshape(*x.shape[:2], self.n_heads, x.shape[-1] // self.n_heads).transpose(1, 2)
+
+    def forward(self, x: Tensor, mask: Tensor | None, n_queries: int | None = None) -> Tensor:
+        """Hidden states (B, L, D) to those of the first `n_queries` tokens, or of all."""
+        attention = self.layer.self_attn
+        wanted = x if n_queries is None else x[:, :n_queries]
+        dim = x.shape[-1]
+        weight, bias = attention.in_proj_weight, attention.in_proj_bias
+        if n_queries is None:
+            q, k, v = functional.linear(x, weight, bias).chunk(3, dim=-1)
+        else:
+            q = functional.linear(wanted, weight[:dim], bias[:dim])
+            k, v = functional.linear(x, weight[dim:], bias[dim:]).chunk(2, dim=-1)
+        q, k, v = (self.heads(part) for part in (q, k, v))
+        attend = functional.scaled_dot_product_attention if self.fused else products
+        mixed = attend(q, k, v, mask).transpose(1, 2).flatten(2)  # (B, Q, D)
+        h = self.layer.norm1(wanted + attention.out_proj(mixed))
+        out: Tensor = self.layer.norm2(h + self.layer.linear2(functional.relu(self.layer.linear1(h))))
+        return out
+
+
+class BestModel(nn.Module):
+    """The embedding path of scGPT, with tables for what depends on one token alone."""
+
+    genes: Tensor
+    values: Tensor
+
+    def __init__(self, model: ScGPT, fused: bool) -> None:
+        super().__init__()
+        table = model.encoder(torch.arange(model.config.n_tokens))  # (n_tokens, D)
+        self.register_buffer("genes", table)
+        self.register_buffer("values", model.value_encoder(torch.from_numpy(LEVELS)))  # (codes, D)
+        self.layers = nn.ModuleList(FusedLayer(cast(Layer, layer), fused) for layer in model.transformer_encoder.layers)
+
+    def forward(self, ids: Tensor, codes: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Embeddings (B, D) of (B, L) tokens."""
+        x = functional.embedding(ids, self.genes) + functional.embedding(codes, self.values)
+        for layer in self.layers[:-1]:
+            x = layer(x, mask)
+        cls: Tensor = self.layers[-1](x, mask, 1)
+        return cls[:, 0]
+
+
+@torch.no_grad()
+def build(checkpoint: Path, fused: bool) -> BestModel:
+    """The model with the checkpoint's weights, in bf16."""
+    return BestModel(load(checkpoint).model(), fused).to(torch.bfloat16).eval()
+
+
+def answer(run: Run, batch: Rectangle) -> Tensor:
+    """Embeddings of a batch, with a mask only where something is padded."""
+    ids, codes = torch.from_numpy(batch.ids), torch.from_numpy(batch.codes).int()
+    if not batch.padding.any():
+        return run(ids, codes)
+    return run(ids, codes, torch.from_numpy(~batch.padding)[:, None, None, :])
+
+
+def main(arguments: list[str]) -> None:
+    """Embed a file."""
+    options = parser(__doc__)
+    options.add_argument("--batch-size", type=int, default=1)
+    options.add_argument("--fused", action="store_true", help="scaled_dot_product_attention instead of two products")
+    options.add_argument("--eager", action="store_true", help="do not compile")
+    options.add_argument("--freeze", action="store_true", help="let the compiler lay out the weights")
+    options.add_argument("--workers", type=int, default=1, help="batches side by side")
+    options.add_argument("--threads", type=int, help="threads in each; default: PyTorch's own")
+    given = options.parse_args(arguments)
+    marks = Marks(given.started)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    model = build(given.checkpoint, given.fused)
+    data, tokens = read(given.cells, given.checkpoint)
+    vectors: NDArray[np.float32] = np.empty((len(tokens.lengths), 512), np.float32)
+    run: Run = model if given.eager else compiled(model, given.freeze)
+
+    def one(batch: Rectangle) -> None:
+        if given.threads:
+            torch.set_num_threads(given.threads)
+        with torch.no_grad():
+            vectors[batch.cells] = answer(run, batch).float().numpy()
+        marks.answered(len(batch.cells))
+
+    batches = list(rectangles(tokens, given.batch_size, by_length=True))
+    one(batches[0])  # compiles
+    if given.workers == 1:
+        for batch in batches[1:]:
+            one(batch)
+    else:
+        with ThreadPoolExecutor(given.workers) as pool:
+            list(pool.map(one, batches[1:]))
+    write(data, vectors, given.output)
+    marks.write(given.report)
+
+
+def compiled(model: BestModel, freeze: bool) -> Run:
+    """The model compiled once for all lengths."""
+    import torch._inductor.config as inductor
+
+    inductor.freezing = freeze
+    run: Run = torch.compile(model, dynamic=True)
+    return run
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
