@@ -1,0 +1,276 @@
+"""A benchmark's result as one HTML page that stands alone: no script, no font, nothing from the network.
+
+In: `BenchResult`. Out: text. What it shows, and in which words; `charts` draws.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from importlib.resources import files
+
+from scgpt_infer.bench.charts import Bar, bars, histogram
+from scgpt_infer.bench.result import AtLength, BenchResult, Combination, Throughput
+from scgpt_infer.bench.table import bundle_line, machine_line, number, share, spread
+from scgpt_infer.sizes import size
+
+__all__ = ["page"]
+
+_GIGA = 1e9
+
+
+def page(result: BenchResult) -> str:
+    """The page."""
+    style = files("scgpt_infer.bench").joinpath("style.css").read_text(encoding="utf-8")
+    title = f"{result.bundle.name} on {result.machine.processor}, {_count(result.machine.cores_usable, 'core')}"
+    ran = [found for found in result.combinations if found.error is None]
+    body = [f"<h1>{escape(title)}</h1>", *_lead(result, ran)]
+    if ran:
+        body += [*_speed(ran), *_compute(result, ran), *_latency(ran), *_memory(ran), *_start(ran)]
+        body += [*_cells(result), *_numbers(result, ran)]
+    body += [*_failures(result), *_conditions(result)]
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title>",
+            f"<style>\n{style}</style></head><body>",
+            *body,
+            "</body></html>\n",
+        ]
+    )
+
+
+def _lead(result: BenchResult, ran: Sequence[Combination]) -> Iterator[str]:
+    if not ran:
+        yield '<p class="lead">No combination of provider and precision ran.</p>'
+        return
+    shown = next((found for found in ran if found.is_auto), ran[0])
+    best, what = _largest(shown)
+    rate = best.cells_per_second.median
+    told = "is what <code>auto</code> takes here" if shown.is_auto else "was measured first"
+    yield (
+        f'<p class="lead"><b>{escape(shown.name)}</b> {told}: {number(rate)} cells per second {what}, so a million '
+        f"such cells take {_duration(1e6 / rate)}{_price(best)}.</p>"
+    )
+    slowest = min(ran, key=lambda found: _largest(found)[0].cells_per_second.median)
+    if slowest is not shown:
+        times = rate / _largest(slowest)[0].cells_per_second.median
+        yield f'<p class="note">That is {times:.1f} times the speed of {escape(slowest.name)}, the slowest here.</p>'
+
+
+def _speed(ran: Sequence[Combination]) -> Iterator[str]:
+    yield "<h2>Cells per second</h2>"
+    yield (
+        '<p class="note">All cores at work on many cells of one length; longer is better. Each panel has its own axis. '
+        "Whiskers: lowest and highest round.</p>"
+    )
+
+    def row(found: Combination, got: Throughput) -> Bar:
+        rate = got.cells_per_second
+        whisker = (rate.low, rate.high) if rate.rounds > 1 else None
+        return Bar(found.name, (rate.median,), number(rate.median), found.is_auto, whisker)
+
+    own = [row(found, found.cells) for found in ran if found.cells is not None]
+    more = [_card("your cells", own, "cells per second")] if own else []
+    yield from _panels(ran, "cells per second", lambda found, at: row(found, at.throughput), more)
+
+
+def _compute(result: BenchResult, ran: Sequence[Combination]) -> Iterator[str]:
+    peaks = {peak.precision: peak for peak in result.peaks}
+    if not peaks or result.bundle.operations_per_token is None:
+        return
+    yield "<h2>Compute rate, and what the processor could do</h2>"
+    yield (
+        f'<p class="note">Operations of the model per second; {_key("mark", "fastest matrix products")} that were '
+        "reached in the same run at that precision. The percentage is the share of it.</p>"
+    )
+
+    def row(found: Combination, at: AtLength) -> Bar:
+        got, peak = at.throughput, peaks.get(found.precision)
+        mark = None if peak is None else peak.tflops
+        return Bar(
+            found.name, (got.tflops or 0,), f"{number(got.tflops)} ({share(got.share)})", found.is_auto, None, mark
+        )
+
+    yield from _panels(ran, "TFLOP/s", row)
+
+
+def _latency(ran: Sequence[Combination]) -> Iterator[str]:
+    yield "<h2>One cell alone</h2>"
+    yield (
+        '<p class="note">Time from a cell’s tokens to its vector with all cores given to it; shorter is better. '
+        f"{_key('other', 'median')} {_key('mark', '99th percentile')} (with fewer than 100 answers, the slowest).</p>"
+    )
+
+    def row(found: Combination, at: AtLength) -> Bar:
+        p50, p99 = at.latency.p50_ms, at.latency.p99_ms
+        return Bar(found.name, (p50,), f"{number(p50)} / {number(p99)}", found.is_auto, None, p99)
+
+    yield from _panels(ran, "milliseconds", row)
+
+
+def _memory(ran: Sequence[Combination]) -> Iterator[str]:
+    rows = []
+    for found in ran:
+        held = found.memory
+        if held is None or held.opened is None or held.opening_peak is None:
+            continue
+        mark = held.opening_peak / _GIGA
+        rows.append(Bar(found.name, (held.opened / _GIGA,), size(held.opened), found.is_auto, None, mark))
+    if not rows:
+        return
+    yield "<h2>Memory</h2>"
+    yield (
+        '<p class="note">Proportional set size of the whole process after the model is open; '
+        f"{_key('mark', 'most that was resident')} while it opened.</p>"
+    )
+    yield f'<div class="grid">{_card("after opening", rows, "GB")}</div>'
+
+
+def _start(ran: Sequence[Combination]) -> Iterator[str]:
+    yield "<h2>Start-up</h2>"
+    yield (
+        '<p class="note">A fresh process with files in the system’s cache: '
+        f"{_key('part0', 'Python and imports')} {_key('part1', 'opening the model')} {_key('part2', 'first answer')}, "
+        "from raw values to a vector.</p>"
+    )
+    rows = []
+    for found in ran:
+        if found.start_up is not None:
+            stages = (found.start_up.process.median, found.start_up.open.median, found.start_up.first.median)
+            rows.append(Bar(found.name, stages, f"{sum(stages):.2f} s", found.is_auto))
+    yield f'<div class="grid">{_card("to the first vector", rows, "seconds")}</div>'
+
+
+def _cells(result: BenchResult) -> Iterator[str]:
+    cells = result.cells
+    if cells is None:
+        return
+    yield "<h2>Lengths of your cells</h2>"
+    yield (
+        f'<p class="note">{escape(cells.file)}: {cells.n_cells:,} cells, {cells.n_bad:,} of them without tokens; mean '
+        f"{cells.mean:,.0f} tokens, half of them below {cells.quantiles['p50']:,}. Measured with {cells.sampled} of "
+        f"them, mean {cells.sampled_mean:,.0f} tokens.</p>"
+    )
+    drawn = histogram(cells.histogram, cells.bin_width, "tokens of a cell, <cls> counted", "cells by length in tokens")
+    yield f'<div class="card">{drawn}</div>'
+
+
+def _numbers(result: BenchResult, ran: Sequence[Combination]) -> Iterator[str]:
+    yield "<h2>All figures</h2>"
+    heads = ["", "tokens", "cells/s", "tokens/s", "TFLOP/s", "of peak", "p50 ms", "p99 ms"]
+    energy, price = result.energy.source is not None, result.settings.price is not None
+    heads += ["J a cell"] * energy + ["cost a million"] * price
+    rows = []
+    for found in ran:
+        for at in found.lengths:
+            name = found.name if at is found.lengths[0] else ""
+            latency = [number(at.latency.p50_ms), number(at.latency.p99_ms)]
+            rows.append([name, f"{at.length:,}", *_cells_of(at.throughput, latency, energy, price)])
+        if found.cells is not None:
+            rows.append(["", "yours", *_cells_of(found.cells, ["-", "-"], energy, price)])
+    yield _table(heads, rows)
+    yield "<h3>Accuracy and layout</h3>"
+    accuracy = [
+        [
+            found.name,
+            "-" if found.one_minus_cosine is None else f"{found.one_minus_cosine:.1e}",
+            f"{found.instances} x {found.threads}",
+            found.runs,
+        ]
+        for found in ran
+    ]
+    yield _table(["", "1 - cosine, worst golden cell", "instances x threads", "ran with"], accuracy)
+
+
+def _cells_of(found: Throughput, latency: list[str], energy: bool, price: bool) -> list[str]:
+    told = [spread(found.cells_per_second), f"{found.tokens_per_second:,.0f}", number(found.tflops), share(found.share)]
+    return [
+        *told,
+        *latency,
+        *[number(found.joules_per_cell)] * energy,
+        *[number(found.cost_per_million)] * price,
+    ]
+
+
+def _failures(result: BenchResult) -> Iterator[str]:
+    failed = [found for found in result.combinations if found.error is not None]
+    if failed:
+        yield "<h2>What did not run</h2><dl>"
+        for found in failed:
+            yield f"<dt>{escape(found.name)}</dt><dd>{escape(found.error or '')}</dd>"
+        yield "</dl>"
+
+
+def _conditions(result: BenchResult) -> Iterator[str]:
+    settings = result.settings
+    peaks = "; ".join(f"{peak.precision} {number(peak.tflops)} TFLOP/s with {peak.by}" for peak in result.peaks)
+    software = ", ".join(f"{name} {version}" for name, version in result.machine.versions.items())
+    energy = result.energy
+    facts = {
+        "Machine": machine_line(result),
+        "System": f"{result.machine.system}; Python {result.machine.python}",
+        "Software": software,
+        "Model": f"{bundle_line(result)}; weights {result.bundle.weights[:16]}",
+        "Peak": peaks or "none measured",
+        "Energy": energy.note if energy.source is None else f"{energy.source}: {energy.note}",
+        "Measured": f"{result.date}; {_count(settings.rounds, 'round')}, {settings.seconds:g} s a figure, "
+        f"{_count(settings.threads, 'thread')}, seed {settings.seed}; medians of the rounds",
+    }
+    yield "<h2>Conditions</h2><dl>"
+    for name, told in facts.items():
+        yield f"<dt>{name}</dt><dd>{escape(told)}</dd>"
+    yield f"<dt>Command</dt><dd><code>{escape(result.command)}</code></dd></dl>"
+
+
+def _panels(
+    ran: Sequence[Combination], axis: str, row: Callable[[Combination, AtLength], Bar], more: Sequence[str] = ()
+) -> Iterator[str]:
+    """A card for each length, with a row for each combination, and more cards behind them."""
+    yield '<div class="grid">'
+    for place, at in enumerate(ran[0].lengths):
+        yield _card(f"{at.length:,} tokens", [row(found, found.lengths[place]) for found in ran], axis)
+    yield from more
+    yield "</div>"
+
+
+def _card(title: str, rows: Sequence[Bar], axis: str) -> str:
+    return f'<div class="card"><h3>{escape(title)}</h3>\n{bars(rows, axis, f"{title}: {axis}")}\n</div>'
+
+
+def _key(tone: str, told: str) -> str:
+    """An entry of a legend."""
+    return f'<span class="entry"><span class="key {tone}"></span>{told}</span>'
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    told = []
+    for row in rows:
+        tone = ' class="first"' if row[0] else ""
+        told.append(f"<tr{tone}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>")
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{chr(10).join(told)}\n</tbody></table></div>'
+    )
+
+
+def _largest(found: Combination) -> tuple[Throughput, str]:
+    """The figures that say most: of the user's cells, else of the longest ones; and what they are of."""
+    if found.cells is not None:
+        return found.cells, "on your cells"
+    at = found.lengths[-1]
+    return at.throughput, f"on cells of {at.length:,} tokens"
+
+
+def _price(found: Throughput) -> str:
+    return "" if found.cost_per_million is None else f" and cost {number(found.cost_per_million)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 5400:
+        return f"{max(1, round(seconds / 60))} minutes"
+    return f"{seconds / 3600:.0f} hours" if seconds < 3 * 86400 else f"{seconds / 86400:.1f} days"
+
+
+def _count(number_of: int, noun: str) -> str:
+    return f"{number_of} {noun}{'s' * (number_of != 1)}"
