@@ -9,6 +9,7 @@ when one is outside. The tests hold the same cases to the same limits.
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from scgpt_infer.models import open_bundle
 from scgpt_infer.readers import open_cells
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import CellBlock
+from scgpt_runtime.choosing import Asked, candidates
 from scgpt_runtime.engine import Engine, EngineOptions
-from scgpt_runtime.verify import one_minus_cosine
+from scgpt_runtime.errors import ProviderError
+from scgpt_runtime.proof import one_minus_cosine
 from scgpt_runtime.vocab import choose
 
 Columns = NDArray[np.int64]
@@ -42,7 +45,7 @@ class Way:
     name
         In words.
     run
-        (bundle, precision, cells, columns) to (n_cells, dim) vectors, in the order of the cells.
+        (bundle, provider and precision, cells, columns) to (n_cells, dim) vectors, in the order of the cells.
     equal
         Bits must be equal; else differences stay within `LIMITS`.
     """
@@ -54,23 +57,24 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What a way gave at a precision, and what it may give at most."""
+    """What a way gave with a provider and precision, such as ``openvino bf16``, and what it may give at most."""
 
     way: str
-    precision: str
+    arithmetic: str
     worst: float
     limit: float
 
 
-def measure(bundle: Bundle, cells: CellBlock, columns: Columns, precision: str) -> list[Figure]:
+def measure(bundle: Bundle, cells: CellBlock, columns: Columns, arithmetic: str) -> list[Figure]:
     """Run the cells in every way and compare with the plain one."""
-    plain = _run(bundle, precision, _ranges(cells), columns)
+    precision = arithmetic.split()[1]
+    plain = _run(bundle, arithmetic, _ranges(cells), columns)
     figures = []
     for way in WAYS:
-        found = way.run(bundle, precision, cells, columns)
+        found = way.run(bundle, arithmetic, cells, columns)
         limit = 0.0 if way.equal else LIMITS[precision]
         figures.append(
-            Figure(way.name, precision, _difference(found, plain, exact=way.equal or precision == "fp32"), limit)
+            Figure(way.name, arithmetic, _difference(found, plain, exact=way.equal or precision == "fp32"), limit)
         )
     return figures
 
@@ -86,15 +90,17 @@ def _difference(found: Vectors, plain: Vectors, exact: bool) -> float:
 
 def _run(
     bundle: Bundle,
-    precision: str,
+    arithmetic: str,
     blocks: Iterable[CellBlock],
     columns: Columns,
     *,
+    instances: int | None = None,
     threads: int | None = None,
     batch_tokens: int | None = None,
 ) -> Vectors:
     """Unit vectors of all cells of the blocks."""
-    options = EngineOptions(precision=precision, threads=threads, batch_tokens=batch_tokens)
+    provider, precision = arithmetic.split()
+    options = EngineOptions(provider, precision, threads=threads, instances=instances, batch_tokens=batch_tokens)
     with Engine.open(bundle, options) as engine:
         cells = np.concatenate([result.outputs["cell"] for result in engine.run(blocks, columns)])
     unit: Vectors = cells / np.linalg.norm(cells, axis=1, keepdims=True)
@@ -114,31 +120,31 @@ def _ranges(cells: CellBlock, rows_a_range: int = RANGE) -> Iterator[CellBlock]:
         yield _take(cells, np.arange(start, min(start + rows_a_range, cells.n_cells)))
 
 
-def _again(bundle: Bundle, precision: str, cells: CellBlock, columns: Columns) -> Vectors:
-    return _run(bundle, precision, _ranges(cells), columns)
+def _again(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
+    return _run(bundle, arithmetic, _ranges(cells), columns)
 
 
-def _resumed(bundle: Bundle, precision: str, cells: CellBlock, columns: Columns) -> Vectors:
+def _resumed(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
     """A first process does the first range, another one the rest."""
     first, *rest = _ranges(cells)
-    return np.concatenate([_run(bundle, precision, [first], columns), _run(bundle, precision, rest, columns)])
+    return np.concatenate([_run(bundle, arithmetic, [first], columns), _run(bundle, arithmetic, rest, columns)])
 
 
-def _sharded(bundle: Bundle, precision: str, cells: CellBlock, columns: Columns) -> Vectors:
+def _sharded(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
     """Every range in an engine of its own, last one first."""
     ranges = list(_ranges(cells))
-    done = [_run(bundle, precision, [block], columns) for block in reversed(ranges)]
+    done = [_run(bundle, arithmetic, [block], columns) for block in reversed(ranges)]
     return np.concatenate(done[::-1])
 
 
-def _columns_shuffled(bundle: Bundle, precision: str, cells: CellBlock, columns: Columns) -> Vectors:
+def _columns_shuffled(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
     to = np.random.default_rng(1).permutation(len(columns)).astype(np.int32)
     shuffled = np.empty_like(columns)
     shuffled[to] = columns
-    return _run(bundle, precision, _ranges(replace(cells, indices=to[cells.indices])), shuffled)
+    return _run(bundle, arithmetic, _ranges(replace(cells, indices=to[cells.indices])), shuffled)
 
 
-def _stored_otherwise(bundle: Bundle, precision: str, cells: CellBlock, columns: Columns) -> Vectors:
+def _stored_otherwise(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
     """Every value in two halves under one column, with explicit zeros between, unsorted."""
     index = np.repeat(cells.indices, 3)
     data = np.repeat(cells.data / np.float32(2), 3)
@@ -146,7 +152,7 @@ def _stored_otherwise(bundle: Bundle, precision: str, cells: CellBlock, columns:
     for start, stop in _spans(cells):
         inside = slice(3 * start, 3 * stop)
         index[inside], data[inside] = index[inside][::-1].copy(), data[inside][::-1].copy()
-    return _run(bundle, precision, _ranges(CellBlock(cells.indptr * 3, index, data, 0)), columns)
+    return _run(bundle, arithmetic, _ranges(CellBlock(cells.indptr * 3, index, data, 0)), columns)
 
 
 def _per_10k(cells: CellBlock) -> NDArray[np.float64]:
@@ -161,38 +167,42 @@ def _spans(cells: CellBlock) -> Iterator[tuple[int, int]]:
     return zip(cells.indptr.tolist(), cells.indptr[1:].tolist(), strict=False)
 
 
-def _normalised(bundle: Bundle, precision: str, cells: CellBlock, columns: Columns) -> Vectors:
-    return _run(bundle, precision, _ranges(replace(cells, data=_per_10k(cells).astype(np.float32))), columns)
+def _normalised(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
+    return _run(bundle, arithmetic, _ranges(replace(cells, data=_per_10k(cells).astype(np.float32))), columns)
 
 
-def _log1p(bundle: Bundle, precision: str, cells: CellBlock, columns: Columns) -> Vectors:
+def _log1p(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
     data = np.log1p(_per_10k(cells)).astype(np.float32)
-    return _run(bundle, precision, _ranges(replace(cells, data=data)), columns)
+    return _run(bundle, arithmetic, _ranges(replace(cells, data=data)), columns)
 
 
-def _alone(bundle: Bundle, precision: str, cells: CellBlock, columns: Columns) -> Vectors:
-    return _run(bundle, precision, _ranges(cells, 1), columns)
+def _alone(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
+    return _run(bundle, arithmetic, _ranges(cells, 1), columns)
 
 
-def _other_ranges(bundle: Bundle, precision: str, cells: CellBlock, columns: Columns) -> Vectors:
-    return _run(bundle, precision, _ranges(cells, 37), columns)
+def _other_ranges(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
+    return _run(bundle, arithmetic, _ranges(cells, 37), columns)
 
 
-def _reversed(bundle: Bundle, precision: str, cells: CellBlock, columns: Columns) -> Vectors:
+def _reversed(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
     rows = np.arange(cells.n_cells)[::-1]
-    return _run(bundle, precision, _ranges(_take(cells, rows)), columns)[::-1]
+    return _run(bundle, arithmetic, _ranges(_take(cells, rows)), columns)[::-1]
 
 
-def _large_batches(bundle: Bundle, precision: str, cells: CellBlock, columns: Columns) -> Vectors:
-    return _run(bundle, precision, _ranges(cells), columns, batch_tokens=8192)
+def _large_batches(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
+    return _run(bundle, arithmetic, _ranges(cells), columns, batch_tokens=8192)
 
 
-def _one_a_batch(bundle: Bundle, precision: str, cells: CellBlock, columns: Columns) -> Vectors:
-    return _run(bundle, precision, _ranges(cells), columns, batch_tokens=1)
+def _one_a_batch(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
+    return _run(bundle, arithmetic, _ranges(cells), columns, batch_tokens=1)
 
 
-def _one_thread(bundle: Bundle, precision: str, cells: CellBlock, columns: Columns) -> Vectors:
-    return _run(bundle, precision, _ranges(cells), columns, threads=1)
+def _one_instance(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
+    return _run(bundle, arithmetic, _ranges(cells), columns, instances=1)
+
+
+def _one_thread(bundle: Bundle, arithmetic: str, cells: CellBlock, columns: Columns) -> Vectors:
+    return _run(bundle, arithmetic, _ranges(cells), columns, threads=1)
 
 
 WAYS = (
@@ -208,8 +218,19 @@ WAYS = (
     Way("cells in reverse order", _reversed, equal=False),
     Way("batches of 8,192 tokens", _large_batches, equal=False),
     Way("one cell a batch", _one_a_batch, equal=False),
+    Way("one instance with all threads", _one_instance, equal=False),
     Way("one thread", _one_thread, equal=False),
 )
+
+
+def arithmetics(bundle: Bundle) -> tuple[str, ...]:
+    """Every provider and precision that runs the bundle here."""
+    found = []
+    for precision in (*bundle.manifest.precisions, "bf16"):
+        with suppress(ProviderError):
+            choices = candidates(bundle.manifest, Asked(precision=precision))
+            found += [f"{choice.provider} {choice.precision}" for choice in choices]
+    return tuple(found)
 
 
 def load(model: str, path: Path, n_cells: int | None = None) -> tuple[Bundle, CellBlock, Columns]:
@@ -230,11 +251,11 @@ def main(arguments: list[str]) -> int:
     bundle, cells, columns = load(model, Path(path))
     outside = 0
     print(f"{cells.n_cells} cells of {path}, {RANGE} a range, on model {bundle.manifest.name}")
-    print("| way | precision | largest difference | limit |\n|---|---|---|---|")
-    for precision in bundle.manifest.precisions:
-        for figure in measure(bundle, cells, columns, precision):
+    print("| way | provider and precision | largest difference | limit |\n|---|---|---|---|")
+    for arithmetic in arithmetics(bundle):
+        for figure in measure(bundle, cells, columns, arithmetic):
             outside += figure.worst > figure.limit
-            print(f"| {figure.way} | {figure.precision} | {figure.worst:.1e} | {figure.limit:.0e} |")
+            print(f"| {figure.way} | {figure.arithmetic} | {figure.worst:.1e} | {figure.limit:.0e} |")
     return 3 if outside else 0
 
 

@@ -83,12 +83,13 @@ class Model:
         options
             How to run it, and how to read cells.
         cache_dir
-            Where exported checkpoints are kept. None: the user's cache folder.
+            Where exported checkpoints, measurements and proofs are kept. None: the user's cache folder.
         say
             Told of each step when a checkpoint is exported.
         """
         bundle = models.resolve(model, cache_dir, precision=options.precision, say=say or _log.info)
-        return cls(bundle, Engine.open(bundle, _engine_options(options)), options)
+        engine = Engine.open(bundle, _engine_options(options), cache_dir=models.usable_cache(cache_dir))
+        return cls(bundle, engine, options)
 
     @property
     def vector_id(self) -> str:
@@ -219,6 +220,7 @@ def embed(
     precision: Precision = "auto",
     device: str = "auto",
     threads: int | None = None,
+    instances: int | None = None,
     batch_tokens: int | None = None,
     max_length: int | None = None,
     seed: int | None = None,
@@ -237,9 +239,9 @@ def embed(
         A bundle (folder or zip), a checkpoint (folder or zip; exported once into the cache), or ``demo``.
     inplace
         Add the embedding to the object that was given, and return that; else a copy is returned.
-    layer, gene_col, genes, min_match, provider, precision, device, threads, batch_tokens, max_length, seed, ties
+    layer, gene_col, genes, min_match, provider, precision, device, threads, instances, batch_tokens
         See `EmbedOptions`.
-    sample, limit, key
+    max_length, seed, ties, sample, limit, key
         See `EmbedOptions`.
 
     Returns
@@ -262,6 +264,7 @@ def embed(
         precision=precision,
         device=device,
         threads=threads,
+        instances=instances,
         batch_tokens=batch_tokens,
         max_length=max_length,
         seed=seed,
@@ -380,6 +383,7 @@ def _engine_options(options: EmbedOptions) -> EngineOptions:
         precision=options.precision,
         device=options.device,
         threads=options.threads,
+        instances=options.instances,
         batch_tokens=options.batch_tokens,
         max_length=options.max_length,
         seed=options.seed,

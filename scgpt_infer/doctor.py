@@ -1,6 +1,6 @@
 """What this machine has, what would run on it, and what is wrong: `examine` gives a `Diagnosis`.
 
-It looks at packages, ONNX Runtime, cores, memory and caches. It embeds nothing and prints nothing.
+It looks at packages, providers, the processor, cores, memory and caches. It embeds nothing and prints nothing.
 """
 
 import json
@@ -14,11 +14,16 @@ from pathlib import Path
 
 from scgpt_runtime import providers
 from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.choosing import candidates
 from scgpt_runtime.errors import ScgptInferError
+from scgpt_runtime.machine import cores, processor
 
 __all__ = ["Diagnosis", "Memory", "examine"]
 
-_VERSIONS = ("scgpt-infer", "numpy", "numba", "anndata", "h5py", "onnxruntime", "onnxruntime-gpu", "torch", "onnx")
+_VERSIONS = (
+    *("scgpt-infer", "numpy", "numba", "anndata", "h5py"),
+    *("onnxruntime", "onnxruntime-gpu", "openvino", "torch", "onnx"),
+)
 _EXTRAS = ("export", "parquet", "report")
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+).*extra\s*==\s*['\"]([\w-]+)['\"]")
 
@@ -43,9 +48,11 @@ class Diagnosis:
     versions
         Installed packages that matter, name to version.
     providers
-        ONNX Runtime's names of the providers that its package was built with.
+        Providers that can run here.
+    processor
+        Its name, and the instruction sets that it has for matrix products.
     cores_host, cores_affinity, cores_limit, cores_usable
-        As in `scgpt_runtime.providers.CoreReport`.
+        As in `scgpt_runtime.machine.CoreReport`.
     memory
         Memory of the machine.
     numba_cache
@@ -61,6 +68,7 @@ class Diagnosis:
     system: dict[str, str]
     versions: dict[str, str]
     providers: tuple[str, ...]
+    processor: str
     cores_host: int
     cores_affinity: int
     cores_limit: float | None
@@ -88,25 +96,26 @@ def examine(bundle: Path) -> Diagnosis:
     offered: tuple[str, ...] = ()
     runs = None
     try:
-        offered = providers.available()
-        choice = providers.choose(Bundle.open(bundle).manifest)
-        runs = (
-            f"{choice.provider} ({choice.onnxruntime_name}), {choice.precision}, {choice.threads} threads: {choice.why}"
-        )
+        obstacles = {name: providers.obstacle(name) for name in providers.PROVIDERS}
+        offered = tuple(name for name, problem in obstacles.items() if problem is None)
+        problems += [problem for name in ("cpu", "openvino") if (problem := obstacles[name])]
+        choice, *_ = candidates(Bundle.open(bundle).manifest)
+        runs = f"{choice.name}: {choice.why}"
     except ScgptInferError as error:
         problems.append(str(error))
     cache = numba_cache()
     if cache is None:
         problems.append("numba has no folder for compiled code, so each process compiles anew: set NUMBA_CACHE_DIR.")
-    cores = providers.cores()
+    found, chip = cores(), processor()
     return Diagnosis(
         system={"platform": platform.platform(), "machine": platform.machine(), "python": sys.version.split()[0]},
         versions=versions(),
         providers=offered,
-        cores_host=cores.host,
-        cores_affinity=cores.affinity,
-        cores_limit=cores.limit,
-        cores_usable=cores.usable,
+        processor=" ".join((chip.name, *chip.features)),
+        cores_host=found.host,
+        cores_affinity=found.affinity,
+        cores_limit=found.limit,
+        cores_usable=found.usable,
         memory=memory(),
         numba_cache=cache,
         missing=missing_packages(),

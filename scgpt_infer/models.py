@@ -225,7 +225,7 @@ def _export(path: Path, output: Path, precision: str, say: Callable[[str], None]
 
 def _precisions(asked: str) -> tuple[str, ...]:
     usual = ("fp32", "fp16")
-    return usual if asked in ("auto", *usual) else (*usual, asked)
+    return usual if asked in ("auto", "bf16", *usual) else (*usual, asked)  # bf16 is computed from the fp32 graph
 
 
 def _key(path: Path, precision: str) -> str:
@@ -244,4 +244,4 @@ def _digests(path: Path) -> dict[str, str]:
 
 def _sha256(file: IO[bytes]) -> str:
     with file:
-        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # the stub asks for a buffered reader; a zip's will do

@@ -28,7 +28,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 MIN_MATCH = 0.1
 """Default of `EmbedOptions.min_match`."""
 
-_AT_LEAST = {"threads": 1, "batch_tokens": 1, "max_length": 2, "seed": 0, "limit": 1}
+_AT_LEAST = {"threads": 1, "instances": 1, "batch_tokens": 1, "max_length": 2, "seed": 0, "limit": 1}
 _SEEDS = 2**64
 
 
@@ -50,6 +50,9 @@ class EmbedOptions:
         Execution provider, numeric precision and device.
     threads
         Cores in all. None: those that this process may use.
+    instances
+        Batches that are answered at a time, the cores shared out among them. None: what answers most cells a second;
+        1 answers a single cell soonest.
     batch_tokens
         Most tokens in one batch.
     max_length
@@ -83,6 +86,7 @@ class EmbedOptions:
     precision: Precision = "auto"
     device: str = "auto"
     threads: int | None = None
+    instances: int | None = None
     batch_tokens: int | None = None
     max_length: int | None = None
     seed: int | None = None

@@ -50,7 +50,7 @@ class Preview:
         Cells that were looked at, and those of them without a known gene that is expressed.
     median_length, longest, max_length, share_cut
         Tokens of the sampled cells before the maximum length cuts, and the share of cells that it cuts.
-    provider, precision, threads, why
+    provider, precision, threads, instances, why
         What would run, and the sentence that says why.
     probe_cells, cells_per_second, seconds
         Cells that were timed and got a vector, their rate, and the time that it makes for the job; 0, 0 and None when
@@ -84,6 +84,7 @@ class Preview:
     provider: str
     precision: str
     threads: int
+    instances: int
     why: str
     probe_cells: int
     cells_per_second: float
@@ -190,7 +191,8 @@ def look(facts: Facts, n_cells: int, output: str | None, disk: Disk | None) -> P
         share_cut=float((lengths > limit).mean()),
         provider=choice.provider,
         precision=choice.precision,
-        threads=choice.threads,
+        threads=choice.cores,
+        instances=choice.instances,
         why=choice.why,
         probe_cells=probe.n_timed,
         cells_per_second=probe.rate,

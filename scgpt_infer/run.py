@@ -108,7 +108,7 @@ def run(
     bad: list[BadCell] = []
     done, longest, write_seconds = 0, 0, 0.0
     told = _Told(progress, total)
-    told.upto(0)
+    told.add(0)
     with _closing(engine.run(source.blocks(RANGE_ROWS, total), columns, told.add)) as results:
         for result in results:
             honour()
@@ -121,7 +121,6 @@ def run(
             bad += _bad_cells(part, source)
             longest = max(longest, int(result.lengths.max(initial=0)))
             done += part.n_cells
-            told.upto(done)  # bad cells are in no batch
     if done != total:
         raise InternalError(f"{done:,} of {total:,} rows have come back.")
     _refuse_nothing(done, bad)
@@ -145,12 +144,9 @@ class _Told:
     done: int = 0
 
     def add(self, cells: int) -> None:
-        self.upto(self.done + cells)
-
-    def upto(self, done: int) -> None:
-        self.done = done
+        self.done += cells
         if self.progress is not None:
-            self.progress(done, self.total)
+            self.progress(self.done, self.total)
 
 
 @contextmanager

@@ -19,8 +19,7 @@ from scgpt_infer import demo
 from scgpt_infer.options import MIN_MATCH
 from scgpt_infer.readers import open_cells
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.engine import RANGE_ROWS, Engine
-from scgpt_runtime.session import Session
+from scgpt_runtime.engine import RANGE_ROWS, Engine, EngineOptions
 from scgpt_runtime.vocab import choose
 
 __all__ = [
@@ -35,6 +34,9 @@ __all__ = [
     "show",
     "verdict",
 ]
+
+_THE_SAME_EVERYWHERE = EngineOptions(precision="fp32")
+"""What ``auto`` takes depends on the processor, and so would the published figures."""
 
 NEIGHBOURS = 10
 """Neighbours that vote in the k-nearest-neighbour figure."""
@@ -133,7 +135,7 @@ def show(cells_path: Path = demo.CELLS, bundle_path: Path = demo.BUNDLE) -> Show
     began = time.perf_counter()
     bundle = Bundle.open(bundle_path)
     cells = anndata.read_h5ad(cells_path)
-    with Engine.open(bundle) as engine:
+    with Engine.open(bundle, _THE_SAME_EVERYWHERE) as engine:
         raw = _embed(engine, cells)
         answers = _annotate(engine, raw)
         told = engine.vector_id, engine.choice.why
@@ -251,8 +253,7 @@ def _embed(engine: Engine, cells: anndata.AnnData) -> NDArray[np.float32]:
 
 def _annotate(engine: Engine, raw: NDArray[np.float32]) -> list[str]:
     """The classifier's answer for each cell."""
-    graph = engine.bundle.graph("classify", engine.choice.precision, engine.choice.dialect)
-    classifier = Session.open(engine.bundle.file(graph.path), engine.choice)
+    classifier = engine.head("classify")
     (logits,) = classifier.feed({"cell": raw}).values()
     classifier.close()
     labels = engine.bundle.manifest.labels

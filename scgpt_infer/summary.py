@@ -43,8 +43,8 @@ class Summary:
         How the genes met the vocabulary.
     counts, values
         Where the counts came from, and what they look like.
-    provider, precision, threads, batch_tokens, why
-        What computed, and the sentence that says why.
+    provider, precision, threads, instances, batch_tokens, why
+        What computed, on how many cores and how many batches at a time, and the sentence that says why.
     max_length, seed, ties, sample
         Tokenizer settings in force.
     longest
@@ -80,6 +80,7 @@ class Summary:
     provider: str
     precision: str
     threads: int
+    instances: int
     batch_tokens: int
     why: str
     max_length: int

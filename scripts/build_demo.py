@@ -25,7 +25,6 @@ from scgpt_infer import demo
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.engine import RANGE_ROWS, Engine
-from scgpt_runtime.session import Session
 from scgpt_runtime.vocab import match
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -56,8 +55,7 @@ class Asker:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        graph = engine.bundle.graph("classify", engine.choice.precision, engine.choice.dialect)
-        self.classifier = Session.open(engine.bundle.file(graph.path), engine.choice)
+        self.classifier = engine.head("classify")
 
     def __call__(self, cells: DataSet) -> Told:
         """Unit vectors and logits."""

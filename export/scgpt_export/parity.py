@@ -21,9 +21,9 @@ from scgpt_export.reference import ScGPT
 from scgpt_runtime.batching import batches
 from scgpt_runtime.cells import Batch, TokenBlock
 from scgpt_runtime.manifest import ParityRecord, TokenizerSettings
-from scgpt_runtime.providers import PROVIDERS, ProviderChoice
+from scgpt_runtime.proof import LIMITS, one_minus_cosine
+from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.session import Session
-from scgpt_runtime.verify import LIMITS, one_minus_cosine
 
 __all__ = ["Answers", "Graphs", "measure", "reference_answers", "within"]
 
@@ -38,10 +38,11 @@ Answers = dict[str, list[list[NDArray[np.float32]]]]
 
 @dataclass(frozen=True, slots=True)
 class Graphs:
-    """Where the graphs of one precision lie, by task."""
+    """Where the graphs of one precision and dialect lie, by task."""
 
     precision: str
     paths: Mapping[str, Path]
+    dialect: str = "portable"
 
 
 def reference_answers(model: ScGPT, tokens: TokenBlock, settings: TokenizerSettings, tasks: tuple[str, ...]) -> Answers:
@@ -121,7 +122,7 @@ def measure(
     One record a task, in the order of ``expected``.
     """
     why = "one thread, so that a bundle has the same bytes whatever the number of cores"
-    choice = ProviderChoice("cpu", PROVIDERS["cpu"], graphs.precision, "portable", 1, why)
+    choice = ProviderChoice("cpu", graphs.precision, graphs.precision, "portable", 1, 1, why)
     sessions = {task: Session.open(path, choice) for task, path in graphs.paths.items()}
     worst = dict.fromkeys(expected, 0.0)
     # Several cells of unlike length side by side, so that parity proves padding too.
@@ -132,15 +133,16 @@ def measure(
                 length = None if task in _PER_CELL else batch.lengths[place]
                 found = [output[place][:length] for output in outputs[task]]
                 worst[task] = max(worst[task], _difference(task, found, answers[cell]))
-    return [_record(task, graphs.precision, sessions[task].provider, worst[task], tokens.n_cells) for task in expected]
+    return [_record(graphs, task, sessions[task].provider, worst[task], tokens.n_cells) for task in expected]
 
 
-def _record(task: str, precision: str, provider: str, worst: float, n_cells: int) -> ParityRecord:
+def _record(graphs: Graphs, task: str, provider: str, worst: float, n_cells: int) -> ParityRecord:
     """Heads may turn their answer by the angle that a vector may turn by, and their length counts as well."""
+    precision, dialect = graphs.precision, graphs.dialect
     if task in _VECTORS:
-        return ParityRecord(task, precision, provider, "1-cosine", worst, LIMITS[precision], n_cells)
+        return ParityRecord(task, precision, provider, "1-cosine", worst, LIMITS[precision], n_cells, dialect)
     limit = round(math.sqrt(2 * LIMITS[precision]), 4)
-    return ParityRecord(task, precision, provider, "relative", worst, limit, n_cells)
+    return ParityRecord(task, precision, provider, "relative", worst, limit, n_cells, dialect)
 
 
 def within(record: ParityRecord) -> bool:

@@ -6,6 +6,7 @@ It owns the open graph and the settings in force. It knows nothing of files of c
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, cast, get_args
 
@@ -15,11 +16,15 @@ from numpy.typing import NDArray
 from scgpt_runtime import pipeline
 from scgpt_runtime.batching import batches
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.cells import CellBlock, Result
+from scgpt_runtime.cells import Batch, CellBlock, Result
+from scgpt_runtime.choosing import Asked
 from scgpt_runtime.errors import BundleError, InternalError, OptionError
+from scgpt_runtime.instances import Instances
 from scgpt_runtime.manifest import GraphRecord, Sample, Ties, TokenizerSettings, vector_id
-from scgpt_runtime.providers import ProviderChoice, choose
-from scgpt_runtime.session import GraphRunner, Session
+from scgpt_runtime.opening import open_best
+from scgpt_runtime.providers import ProviderChoice
+from scgpt_runtime.runners import graph_for, open_head
+from scgpt_runtime.session import GraphRunner
 from scgpt_runtime.tokenizer import tokenize
 from scgpt_runtime.vocab import Vocabulary
 
@@ -28,10 +33,9 @@ __all__ = ["BATCH_TOKENS", "RANGE_ROWS", "Engine", "EngineOptions"]
 RANGE_ROWS = 1024
 """Rows of one range of the fixed grid that blocks lie on; no batch crosses a range."""
 
-BATCH_TOKENS = 512
-"""Default budget of padded tokens in a batch on a CPU. Small on purpose: a cell of 1,200 tokens alone costs a tenth
-less time than in a batch of 2,048 tokens and a third less than in one of 8,192, and 512 suits short cells as well
-(12 layers of 512, cells of 64 to 1,200 tokens, ONNX Runtime 1.32)."""
+BATCH_TOKENS = {"cpu": 512, "openvino": 256}
+"""Default budget of padded tokens in a batch. Small on purpose: on a CPU a long cell is fastest alone and at its exact
+length, and a few short ones together cost less than each alone (docs/lab-notes.md has the figures)."""
 
 _FED = ("ids", "values", "lengths")
 Genes = Literal["exact", "alias"]
@@ -44,9 +48,11 @@ class EngineOptions:
     Attributes
     ----------
     provider, precision, device
-        See `scgpt_runtime.providers.choose`.
+        See `scgpt_runtime.choosing.candidates`.
     threads
         Cores in all.
+    instances
+        Batches that are answered at a time, the cores shared out among them.
     batch_tokens
         Padded tokens in a batch.
     max_length, seed, ties, sample
@@ -59,6 +65,7 @@ class EngineOptions:
     precision: str = "auto"
     device: str = "auto"
     threads: int | None = None
+    instances: int | None = None
     batch_tokens: int | None = None
     max_length: int | None = None
     seed: int | None = None
@@ -75,7 +82,7 @@ class Engine:
     bundle
         The bundle that it runs.
     choice
-        Provider, precision and threads, and why.
+        Provider, precision, instances and threads, and why.
     settings
         Tokenizer settings in force.
     vector_id
@@ -95,7 +102,7 @@ class Engine:
         settings: TokenizerSettings,
         *,
         genes: str = "exact",
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int = BATCH_TOKENS["cpu"],
     ) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
@@ -104,7 +111,12 @@ class Engine:
         self.batch_tokens = batch_tokens
         self.vocabulary = bundle.vocabulary()
         self.vector_id = vector_id(
-            manifest.weights, bundle.sha256("vocab.json"), manifest.pooling, settings, genes, choice.precision
+            manifest.weights,
+            bundle.sha256("vocab.json"),
+            manifest.pooling,
+            settings,
+            genes,
+            manifest.arithmetic(choice.arithmetic),
         )
         self._binned = _binned_tokens(manifest.binning_genes, self.vocabulary)
         self._session: GraphRunner | None = session
@@ -112,8 +124,14 @@ class Engine:
         self._timings = pipeline.Timings()
 
     @classmethod
-    def open(cls, bundle: Bundle, options: EngineOptions = EngineOptions(), task: str = "embed") -> Self:
-        """Open a bundle's graph.
+    def open(
+        cls,
+        bundle: Bundle,
+        options: EngineOptions = EngineOptions(),
+        task: str = "embed",
+        cache_dir: Path | None = None,
+    ) -> Self:
+        """Open a bundle's graph with what suits this machine.
 
         Parameters
         ----------
@@ -123,6 +141,9 @@ class Engine:
             How to run.
         task
             A task whose graph takes tokens and gives one answer a cell.
+        cache_dir
+            Where measurements and proofs are remembered. None: ``auto`` follows the rule without measuring, and
+            what has to be proven is proven at each start.
 
         Raises
         ------
@@ -131,27 +152,22 @@ class Engine:
         BundleError
             The bundle has no graph for the task, or one that this version cannot feed.
         ProviderError
-            The provider or precision cannot be had here.
+            The provider or precision cannot be had here, or answers wrongly.
         """
         settings = _overridden(bundle.manifest.tokenizer, options)
         if options.genes not in get_args(Genes):
             raise OptionError(f"genes is {options.genes!r}; expected exact or alias.")
-        batch_tokens = BATCH_TOKENS if options.batch_tokens is None else options.batch_tokens
-        if batch_tokens < 1:
-            raise OptionError(f"batch_tokens is {batch_tokens}; expected 1 or more.")
-        if not any(graph.task == task for graph in bundle.manifest.graphs):
+        if options.batch_tokens is not None and options.batch_tokens < 1:
+            raise OptionError(f"batch_tokens is {options.batch_tokens}; expected 1 or more.")
+        of_task = [graph for graph in bundle.manifest.graphs if graph.task == task]
+        if not of_task:
             bundle.graph(task, options.precision)  # raises, and lists the tasks there are
-        choice = choose(
-            bundle.manifest,
-            options.provider,
-            options.precision,
-            device=options.device,
-            threads=options.threads,
-            task=task,
-        )
-        graph = bundle.graph(task, choice.precision, choice.dialect)
-        _check_feed(graph)
-        session = Session.open(bundle.file(graph.path), choice)
+        for graph in of_task:
+            _check_feed(graph)
+        asked = Asked(options.provider, options.precision, options.device, options.threads, options.instances)
+        choice, session = open_best(bundle, asked, task, cache_dir)
+        batch_tokens = options.batch_tokens or BATCH_TOKENS[choice.provider]
+        graph = graph_for(bundle, task, choice)
         return cls(bundle, graph, session, choice, settings, genes=options.genes, batch_tokens=batch_tokens)
 
     def run(
@@ -188,18 +204,33 @@ class Engine:
             pack=lambda tokens: batches(tokens, self.settings, self.batch_tokens),
             infer=session.run,
             outputs=self._outputs,
+            instances=self.choice.instances,
             tick=tick,
         )
         return pipeline.run(blocks, steps, self._timings)
 
+    def infer(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """Answer one batch in the caller's thread, on an instance that is free."""
+        return self._open_session().run(batch)
+
+    def answers(self, stream: Iterable[Batch]) -> Iterator[tuple[Batch, dict[str, NDArray[Any]]]]:
+        """Answer batches on all instances; each is given with its answer as it finishes, in any order."""
+        with Instances[None](self._open_session().run, self.choice.instances) as instances:
+            for done in instances.answers((None, batch) for batch in stream):
+                yield done.batch, done.answers
+
+    def head(self, task: str) -> GraphRunner:
+        """Open a head of the bundle, such as ``classify``, for the answers of this engine."""
+        return open_head(self.bundle, task, self.choice)
+
     @property
     def provider(self) -> str:
-        """Execution provider that runs, with the version of ONNX Runtime."""
+        """Execution provider that runs, with the version of its library."""
         return self._open_session().provider
 
     @property
     def timings(self) -> dict[str, float]:
-        """Seconds so far by stage: read, tokenise, queue (the device waited for tokens), infer."""
+        """Seconds so far by stage: read, tokenise, queue (all instances waited for tokens), infer (their mean)."""
         return dict(self._timings.seconds)
 
     def _open_session(self) -> GraphRunner:

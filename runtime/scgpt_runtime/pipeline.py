@@ -1,12 +1,14 @@
-"""Blocks of cells -> results, with the next blocks read and tokenised while the device works.
+"""Blocks of cells -> results, with the next blocks read and tokenised while the instances work.
 
 In: an iterator of blocks and the three steps as functions. Out: results in block order, rows in row order.
-One thread works ahead of a bounded queue; the device runs in the caller's thread. It knows no model.
+One thread works ahead of a bounded queue, one for each instance answers batches; at most two blocks are at
+work, so that no instance waits for the last batch of a block. It knows no model.
 """
 
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -16,17 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_runtime.cells import Batch, CellBlock, CellFault, Result, TokenBlock
+from scgpt_runtime.instances import Instances
 
 __all__ = ["Ahead", "Steps", "Timings", "run"]
 
 _Item = TypeVar("_Item")
 _DEPTH = 2
+_AT_WORK = 2
 _JOIN_SECONDS = 5.0
 
 
 @dataclass(slots=True)
 class Timings:
-    """Seconds by stage; each stage is written by one thread only."""
+    """Seconds by stage; each stage is written by one thread only.
+
+    ``read`` and ``tokenise`` run beside ``infer``; ``queue`` is the time in which all instances waited for
+    tokens; ``infer`` is the time inside the session, summed over the instances and divided by their number.
+    """
 
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("read", "tokenise", "queue", "infer"), 0.0)
@@ -70,17 +78,20 @@ class Steps:
     pack
         A block of tokens to its batches.
     infer
-        A batch to arrays by output name, first axis the cells of the batch.
+        A batch to arrays by output name, first axis the cells of the batch. Called from `instances` threads at once.
     outputs
         Output name to the shape of one cell's answer, for blocks in which no cell has one.
+    instances
+        Batches that may be answered at a time.
     tick
-        Told, in the caller's thread, of each number of cells that is answered: a block may take minutes.
+        Told, in the caller's thread, of each number of cells that is done with: a block may take minutes.
     """
 
     tokenise: Callable[[CellBlock], TokenBlock]
     pack: Callable[[TokenBlock], list[Batch]]
     infer: Callable[[Batch], dict[str, NDArray[Any]]]
     outputs: dict[str, tuple[int, ...]]
+    instances: int = 1
     tick: Callable[[int], None] = lambda cells: None
 
 
@@ -90,7 +101,7 @@ def run(blocks: Iterable[CellBlock], steps: Steps, timings: Timings) -> Iterator
     Parameters
     ----------
     blocks
-        Read in another thread, at most two blocks ahead.
+        Read in another thread, at most two blocks ahead of those at work.
     steps
         What happens to a block.
     timings
@@ -99,12 +110,53 @@ def run(blocks: Iterable[CellBlock], steps: Steps, timings: Timings) -> Iterator
     Yields
     ------
     Result
-        One for each block. An error of any step is raised here, once, after the thread has ended.
+        One for each block. An error of any step is raised here, once, after the threads have ended.
     """
     tokens = _tokenised(timings.timed("read", blocks), steps, timings)
-    with Ahead(tokens, _DEPTH) as ahead:
-        for block in timings.timed("queue", ahead):
-            yield _answer(block, steps, timings)
+    with Ahead(tokens, _DEPTH) as ahead, Instances[_Open](steps.infer, steps.instances) as instances:
+        coming, at_work = _Coming(ahead, timings), deque[_Open]()
+        while True:
+            while len(at_work) < _AT_WORK and (block := coming.take(wait=not at_work)) is not None:
+                at_work.append(_Open.of(block, steps, instances))
+            if not at_work:
+                break
+            if at_work[0].left == 0:
+                finished = at_work.popleft()
+                steps.tick(finished.without_tokens)
+                yield finished.result()
+                continue
+            done = instances.take()
+            timings.seconds["infer"] += done.seconds / steps.instances
+            done.tag.put(done.batch, done.answers)
+            steps.tick(len(done.batch.cells))
+        coming.fail()
+
+
+class _Coming:
+    """Blocks of tokens as they come; an error of the thread ahead waits until the blocks at work are answered."""
+
+    def __init__(self, ahead: "Ahead[TokenBlock]", timings: Timings) -> None:
+        self._ahead, self._timings = ahead, timings
+        self._ended = False
+        self._error: Exception | None = None
+
+    def take(self, wait: bool) -> TokenBlock | None:
+        """The next block; None when there is none any more, or, without `wait`, none yet."""
+        if self._ended or not (wait or self._ahead.ready()):
+            return None
+        try:
+            with self._timings.during("queue"):
+                block = self._ahead.take()
+        except Exception as error:
+            self._ended, self._error = True, error
+            return None
+        self._ended = block is None
+        return block
+
+    def fail(self) -> None:
+        """Raise the error that waits, if there is one."""
+        if self._error is not None:
+            raise self._error
 
 
 def _tokenised(blocks: Iterator[CellBlock], steps: Steps, timings: Timings) -> Iterator[TokenBlock]:
@@ -114,19 +166,36 @@ def _tokenised(blocks: Iterator[CellBlock], steps: Steps, timings: Timings) -> I
         yield tokens
 
 
-def _answer(tokens: TokenBlock, steps: Steps, timings: Timings) -> Result:
-    """Run the batches of a block and put the rows back where they came from."""
-    n_cells = tokens.n_cells
-    outputs = {name: np.full((n_cells, *shape), np.nan, np.float32) for name, shape in steps.outputs.items()}
-    for batch in steps.pack(tokens):
-        with timings.during("infer"):
-            answers = steps.infer(batch)
-        for name, rows in outputs.items():
+@dataclass(slots=True)
+class _Open:
+    """A block at work: its tokens, the rows that are there, the batches that are not, the cells that are in none."""
+
+    tokens: TokenBlock
+    outputs: dict[str, NDArray[np.float32]]
+    left: int
+    without_tokens: int
+
+    @classmethod
+    def of(cls, tokens: TokenBlock, steps: Steps, instances: "Instances[_Open]") -> Self:
+        """Open a block and hand in its batches."""
+        rows = {name: np.full((tokens.n_cells, *shape), np.nan, np.float32) for name, shape in steps.outputs.items()}
+        packed = steps.pack(tokens)
+        opened = cls(tokens, rows, len(packed), tokens.n_cells - sum(len(batch.cells) for batch in packed))
+        for batch in packed:
+            instances.hand_in(opened, batch)
+        return opened
+
+    def put(self, batch: Batch, answers: dict[str, NDArray[Any]]) -> None:
+        """Rows of a batch to where they belong."""
+        for name, rows in self.outputs.items():
             rows[batch.cells] = answers[name]
-        steps.tick(len(batch.cells))
-    faults, lengths = tokens.faults.copy(), np.diff(tokens.offsets).astype(np.int32)
-    _mark_not_finite(outputs, faults, lengths)
-    return Result(outputs, faults, lengths, tokens.first_row)
+        self.left -= 1
+
+    def result(self) -> Result:
+        """What the block became."""
+        faults, lengths = self.tokens.faults.copy(), np.diff(self.tokens.offsets).astype(np.int32)
+        _mark_not_finite(self.outputs, faults, lengths)
+        return Result(self.outputs, faults, lengths, self.tokens.first_row)
 
 
 def _mark_not_finite(
@@ -178,11 +247,20 @@ class Ahead(Generic[_Item]):
         # A source that hangs must not hang the caller; the thread is a daemon.
         self._thread.join(_JOIN_SECONDS)
 
+    def ready(self) -> bool:
+        """Whether `take` would not wait."""
+        return not self._queue.empty()
+
+    def take(self) -> _Item | None:
+        """The next item, or None when there is none any more. An error of the thread is raised here."""
+        found = self._queue.get()
+        if isinstance(found, BaseException):
+            raise found
+        return None if found is None else found[0]
+
     def __iter__(self) -> Iterator[_Item]:
-        while (found := self._queue.get()) is not None:
-            if isinstance(found, BaseException):
-                raise found
-            yield found[0]
+        while (found := self.take()) is not None:
+            yield found
 
     def _produce(self) -> None:
         last: BaseException | None = None

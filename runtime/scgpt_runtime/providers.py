@@ -1,45 +1,48 @@
-"""Which execution provider, precision and number of threads run a bundle here, and why.
+"""The execution providers: what they are called, which of them this machine can run, and what each can compute.
 
-In: what was asked for, what the bundle holds, what this machine has. Out: `ProviderChoice`. It opens no graph.
+In: installed packages. Out: `ProviderChoice` for whoever opens a graph, and sentences for people. It opens no
+graph and knows no bundle.
 """
 
 import importlib
 import logging
-import math
-import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
-from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from scgpt_runtime.errors import MissingDependencyError, OptionError, ProviderError
-from scgpt_runtime.manifest import Manifest
+from scgpt_runtime.errors import MissingDependencyError
 
 __all__ = [
+    "ONNXRUNTIME_NAMES",
     "PROVIDERS",
-    "CoreReport",
     "ProviderChoice",
     "available",
-    "choose",
     "clash",
-    "cores",
     "installed",
+    "obstacle",
     "onnxruntime",
+    "openvino_computes",
+    "openvino_core",
 ]
 
-PROVIDERS = {
+PROVIDERS = ("cpu", "openvino", "cuda", "tensorrt")
+"""Providers by the names that users give them."""
+
+ONNXRUNTIME_NAMES = {
     "cpu": "CPUExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-"""Our name of each provider to ONNX Runtime's."""
+"""ONNX Runtime's name of those that it runs; ``openvino`` is a library of its own."""
 
 _ON_GPU = ("cuda", "tensorrt")
-_RUNS = ("cpu",)
-"""Providers that this version runs."""
-
-_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-ep-openvino")
+_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "openvino")
 _REPAIR = 'pip uninstall -y onnxruntime onnxruntime-gpu && pip install "scgpt-infer[{extra}]"'
 
 _log = logging.getLogger(__name__)
@@ -52,108 +55,44 @@ class ProviderChoice:
     Attributes
     ----------
     provider
-        Our name: ``cpu``, ``openvino``, ``cuda`` or ``tensorrt``.
-    onnxruntime_name
-        ONNX Runtime's name of it.
+        ``cpu``, ``openvino``, ``cuda`` or ``tensorrt``.
     precision
-        Precision of the graph.
+        Precision of the arithmetic, as users ask for it.
+    sealed
+        Precision of the graph that is opened: OpenVINO computes bf16 from the fp32 graph.
     dialect
         Dialect of the graph.
+    instances
+        Batches that are answered at a time.
     threads
-        Cores that it uses in all.
+        Cores that each instance uses.
     why
         One sentence for people.
     """
 
     provider: str
-    onnxruntime_name: str
     precision: str
+    sealed: str
     dialect: str
+    instances: int
     threads: int
     why: str
 
-
-@dataclass(frozen=True, slots=True)
-class CoreReport:
-    """Cores of this machine, and how many of them this process may use.
-
-    Attributes
-    ----------
-    host
-        Logical cores of the machine.
-    affinity
-        Those that the process may be scheduled on.
-    limit
-        Cores' worth of time that a container's control group grants, None without a limit.
-    """
-
-    host: int
-    affinity: int
-    limit: float | None
+    @property
+    def arithmetic(self) -> str:
+        """Class of the arithmetic: vectors of two classes are not comparable, whatever else is equal."""
+        return f"{self.precision}-static" if self.dialect == "openvino" else self.precision
 
     @property
-    def usable(self) -> int:
-        """Whole cores that this process can keep busy, at least 1."""
-        granted = self.affinity if self.limit is None else min(self.affinity, math.floor(self.limit))
-        return max(1, granted)
+    def cores(self) -> int:
+        """Cores in all."""
+        return self.instances * self.threads
 
-
-def choose(
-    manifest: Manifest,
-    provider: str = "auto",
-    precision: str = "auto",
-    *,
-    device: str = "auto",
-    threads: int | None = None,
-    task: str = "embed",
-) -> ProviderChoice:
-    """Decide what runs a bundle's task on this machine.
-
-    Parameters
-    ----------
-    manifest
-        Tells which precisions are sealed.
-    provider
-        ``auto`` or a key of `PROVIDERS`.
-    precision
-        ``auto`` or a precision.
-    device
-        ``auto``, or the number of a device.
-    threads
-        Cores in all; None: those that this process may use.
-    task
-        The task whose graphs count.
-
-    Raises
-    ------
-    OptionError
-        A value that does not exist.
-    ProviderError
-        The provider cannot run here, or the precision is not sealed.
-    MissingDependencyError
-        ONNX Runtime is not installed.
-    """
-    if provider != "auto" and provider not in PROVIDERS:
-        raise OptionError(f"There is no provider {provider!r}; expected auto, {', '.join(PROVIDERS)}.")
-    if threads is not None and threads < 1:
-        raise OptionError(f"threads is {threads}; expected 1 or more.")
-    _check_clash(provider)
-    taken = "cpu" if provider == "auto" else provider
-    if taken not in _RUNS or PROVIDERS[taken] not in available():
-        raise _cannot_run(taken)
-    if device not in ("auto", "0"):
-        raise OptionError(f"device is {device!r}, but provider {taken} has one device: leave it at auto.")
-    found = cores()
-    count = found.usable if threads is None else threads
-    sealed = _sealed(manifest, task)
-    return ProviderChoice(
-        provider=taken,
-        onnxruntime_name=PROVIDERS[taken],
-        precision=_precision(manifest, sealed, precision, task),
-        dialect="portable",
-        threads=count,
-        why=_why(provider, precision, threads, found),
-    )
+    @property
+    def name(self) -> str:
+        """Provider, precision and layout, for people."""
+        instances = f"{self.instances} instance" + "s" * (self.instances > 1)
+        return f"{self.provider} {self.precision}, {instances} x {self.threads} thread" + "s" * (self.threads > 1)
 
 
 def available() -> tuple[str, ...]:
@@ -212,96 +151,71 @@ def onnxruntime() -> ModuleType:
     return module
 
 
-def cores(root: Path = Path("/")) -> CoreReport:
-    """Cores that this process may use: its affinity, and the limit of its control group (version 1 or 2).
+@cache
+def openvino_core() -> Any:
+    """OpenVINO's entrance, one a process.
 
-    Parameters
-    ----------
-    root
-        Where ``proc`` and ``sys`` are found.
+    Raises
+    ------
+    MissingDependencyError
+        OpenVINO is not installed or does not load.
     """
-    host = os.cpu_count() or 1
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else host
-    limits = [limit for folder in _control_groups(root) if (limit := _cpu_limit(folder)) is not None]
-    return CoreReport(host, affinity, min(limits, default=None))
-
-
-def _control_groups(root: Path) -> list[Path]:
-    """Every folder, from the process's own group up to the top, that can limit its CPU time."""
     try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    mount, folders = root / "sys/fs/cgroup", []
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        for top in (mount / controllers, mount / "cpu") if controllers else (mount,):
-            own = top / group.strip("/")
-            # Inside a container the group's path may be the host's, and only the top is mounted.
-            folders += [folder for folder in (own, *own.parents) if folder.is_relative_to(top)]
-    return folders
+        with warnings.catch_warnings(), _without("openvino_telemetry"):
+            warnings.simplefilter("ignore")
+            return importlib.import_module("openvino").Core()
+    except Exception as error:  # a missing system library raises what the loader likes
+        raise MissingDependencyError(
+            f'OpenVINO cannot be loaded ({error}). Install it: pip install "scgpt-infer[cpu]"'
+        ) from error
 
 
-def _cpu_limit(folder: Path) -> float | None:
-    """Cores' worth of time that one control group grants."""
+@contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Make a module look absent. OpenVINO counts its users through a package that it can do without: an inference
+    engine tells nobody that it runs.
+    """
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]  # what the import system takes for "not there"
     try:
-        if (folder / "cpu.max").exists():
-            quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
-        else:
-            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="utf-8").strip()
-            period = (folder / "cpu.cfs_period_us").read_text(encoding="utf-8").strip()
-        return int(quota) / int(period) if quota not in ("max", "-1") else None
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
+        yield
+    finally:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
 
 
-def _check_clash(provider: str) -> None:
+def openvino_computes() -> tuple[str, ...]:
+    """Precisions that OpenVINO computes natively on this processor, fastest first; empty where it cannot be used."""
+    try:
+        core = openvino_core()
+        if "CPU" not in core.available_devices:
+            return ()
+        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except (MissingDependencyError, RuntimeError):
+        return ()
+    native = {"BF16": "bf16", "FP16": "fp16", "FP32": "fp32", "INT8": "int8"}
+    return tuple(name for word, name in native.items() if word in able)
+
+
+def obstacle(provider: str) -> str | None:
+    """Why a provider cannot run here, with what to do; None when it can."""
     problem = clash("gpu" if provider in _ON_GPU else "cpu")
     if problem and provider in _ON_GPU:
-        raise ProviderError(problem)
+        return problem
+    if provider == "openvino":
+        if "openvino" not in installed():
+            return 'OpenVINO is not installed. Install it: pip install "scgpt-infer[cpu]"'
+        return None if openvino_computes() else "OpenVINO finds no processor that it can use here."
     if problem:
         _log.warning(problem)
-
-
-def _cannot_run(provider: str) -> ProviderError:
     offered = available()
-    if provider in _ON_GPU and PROVIDERS[provider] not in offered:
+    if provider in _ON_GPU and ONNXRUNTIME_NAMES[provider] not in offered:
         first = "pip uninstall -y onnxruntime && " if "onnxruntime" in installed() else ""
-        return ProviderError(
+        return (
             f"Provider {provider} cannot run here: the installed ONNX Runtime offers {', '.join(offered)}. "
             f"For an NVIDIA GPU: {first}pip install 'scgpt-infer[gpu]'"
         )
-    return ProviderError(f"This version of scgpt-infer does not run provider {provider}. Take --provider cpu.")
-
-
-def _sealed(manifest: Manifest, task: str) -> list[str]:
-    """Precisions that the task has graphs in, in the manifest's order: best parity first."""
-    with_graph = {graph.precision for graph in manifest.graphs if graph.task == task}
-    return [precision for precision in manifest.precisions if precision in with_graph]
-
-
-def _precision(manifest: Manifest, sealed: list[str], precision: str, task: str) -> str:
-    if precision == "auto" and sealed:
-        return "fp32" if "fp32" in sealed else sealed[0]
-    if precision in sealed:
-        return precision
-    raise ProviderError(
-        f"Bundle {manifest.name} has no {precision} graph for {task}; sealed: {', '.join(sealed) or 'none'}. "
-        "Take one of these, or export again with fp32, fp16 or int8 in --precision."
-    )
-
-
-def _why(provider: str, precision: str, threads: int | None, found: CoreReport) -> str:
-    parts = [
-        "provider cpu, the one that runs everywhere" if provider == "auto" else f"provider {provider} as asked",
-        "fp32, the reference's own precision" if precision == "auto" else f"precision {precision} as asked",
-    ]
-    if threads is not None:
-        parts.append(f"{threads} threads as asked")
-    elif found.usable < found.host:
-        parts.append(f"{found.usable} of the host's {found.host} cores, the share that this process is granted")
-    else:
-        parts.append(f"all {found.host} cores")
-    return "; ".join(parts)
+    if provider in _ON_GPU:
+        return f"This version of scgpt-infer does not run provider {provider}. Take --provider cpu."
+    return None if ONNXRUNTIME_NAMES[provider] in offered else "The installed ONNX Runtime has no CPU provider."

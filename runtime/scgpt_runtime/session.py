@@ -1,6 +1,7 @@
 """Batch -> the model's answer: one ONNX Runtime session for one graph.
 
 In: arrays by input name, or a `Batch`. Out: arrays by output name. It knows nothing of blocks, rows or tasks.
+Several threads may run one session at once; they share its weights.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from scgpt_runtime.cells import Batch
 from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.manifest import TensorSpec
-from scgpt_runtime.providers import ProviderChoice, onnxruntime
+from scgpt_runtime.providers import ONNXRUNTIME_NAMES, ProviderChoice, onnxruntime
 
 __all__ = ["GraphRunner", "Session"]
 
@@ -32,7 +33,7 @@ _FATAL_ONLY = 4
 
 
 class GraphRunner(Protocol):
-    """Anything that answers batches; a test needs no weights for one."""
+    """Anything that answers batches, several at a time; a test needs no weights for one."""
 
     @property
     def provider(self) -> str:
@@ -41,6 +42,10 @@ class GraphRunner(Protocol):
 
     def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The model's answer, output name to array whose first axis is the cells of the batch."""
+        ...
+
+    def feed(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The graph's answer to arrays by input name, output name to array."""
         ...
 
     def close(self) -> None:
@@ -57,10 +62,9 @@ class Session:
         Names, dtypes and shapes as the graph states them.
     """
 
-    def __init__(self, session: Any, path: Path, threads: int) -> None:
+    def __init__(self, session: Any, path: Path) -> None:
         self._session: Any = session
         self._path = path
-        self._threads = threads
         self.inputs = tuple(_spec(found) for found in session.get_inputs())
         self.outputs = tuple(_spec(found) for found in session.get_outputs())
 
@@ -80,27 +84,25 @@ class Session:
         ProviderError
             The installed ONNX Runtime cannot run the graph, or not with this provider.
         """
-        runtime = onnxruntime()
+        runtime, name = onnxruntime(), ONNXRUNTIME_NAMES[choice.provider]
         try:
-            session = runtime.InferenceSession(
-                str(path), sess_options=_options(runtime, choice), providers=[choice.onnxruntime_name]
-            )
+            session = runtime.InferenceSession(str(path), sess_options=_options(runtime, choice), providers=[name])
         except Exception as error:  # its exceptions share no base class of their own
             raise ProviderError(
                 f"ONNX Runtime {runtime.__version__} cannot open {path} with provider {choice.provider}: {error}. "
                 "Upgrade ONNX Runtime, or export the bundle again."
             ) from error
         running = session.get_providers()
-        if choice.onnxruntime_name not in running:
+        if name not in running:
             raise ProviderError(
                 f"Provider {choice.provider} was chosen, but ONNX Runtime opened the graph with {', '.join(running)}."
             )
-        return cls(session, path, choice.threads)
+        return cls(session, path)
 
     @property
     def provider(self) -> str:
         """Provider that runs, with the version of ONNX Runtime, as parity records name it."""
-        return f"{self._session.get_providers()[0]} {onnxruntime().__version__}"
+        return f"{self._open().get_providers()[0]} {onnxruntime().__version__}"
 
     def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """Answer a batch of cells."""
@@ -126,10 +128,9 @@ class Session:
         InternalError
             The graph and what it was fed do not fit.
         """
-        if self._session is None:
-            raise InternalError(f"The session of {self._path} was used after it was closed.")
+        session = self._open()
         try:
-            answers = self._session.run(None, dict(arrays))
+            answers = session.run(None, dict(arrays))
         except Exception as error:
             if "allocate memory" in str(error) or "bad_alloc" in str(error):
                 shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
@@ -138,6 +139,11 @@ class Session:
                 ) from error
             raise InternalError(f"ONNX Runtime failed on {self._path}: {error}.") from error
         return {spec.name: answer for spec, answer in zip(self.outputs, answers, strict=True)}
+
+    def _open(self) -> Any:
+        if self._session is None:
+            raise InternalError(f"The session of {self._path} was used after it was closed.")
+        return self._session
 
     def close(self) -> None:
         """Let go of the weights and buffers."""

@@ -5,21 +5,17 @@ Hidden states and heads were measured where the bundle was exported; their figur
 In: an opened bundle. Out: one `VerifyResult` a precision. It needs neither torch nor the checkpoint.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.golden import Golden
+from scgpt_runtime.proof import LIMITS, worst_of
 from scgpt_runtime.tokenizer import tokenize
 
-__all__ = ["LIMITS", "VerifyResult", "one_minus_cosine", "verify"]
-
-LIMITS = {"fp32": 1e-6, "fp16": 1e-4, "bf16": 1e-3, "int8": 1e-2}
-"""Precision to the largest 1 - cosine to the fp32 reference that any golden cell may have."""
+__all__ = ["VerifyResult", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +27,7 @@ class VerifyResult:
     precision
         The precision.
     provider
-        Execution provider with the version of ONNX Runtime.
+        Execution provider with the version of its library.
     tokens_equal
         Whether every token is the one that was sealed.
     worst
@@ -83,20 +79,6 @@ def verify(bundle: Bundle, provider: str = "auto", precision: str | None = None)
     return [_verify_one(bundle, golden, equal, EngineOptions(provider=provider, precision=name)) for name in asked]
 
 
-def one_minus_cosine(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(n_cells,) float64 1 - cosine of each row of two (n_cells, dim) arrays, infinite where a row is not finite.
-
-    Half the squared distance of the two unit vectors: 1 minus a product would lose what fp32 is judged by.
-    """
-    units = []
-    for rows in (found, expected):
-        wide = rows.astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            units.append(wide / np.linalg.norm(wide, axis=1, keepdims=True))
-    distance: NDArray[np.float64] = ((units[0] - units[1]) ** 2).sum(axis=1) / 2
-    return np.where(np.isfinite(distance), distance, math.inf)
-
-
 def _tokens_equal(bundle: Bundle, golden: Golden) -> bool:
     size = len(bundle.vocabulary())
     tokens = tokenize(golden.block(), np.arange(size, dtype=np.int64), bundle.manifest.tokenizer, size)
@@ -110,5 +92,5 @@ def _verify_one(bundle: Bundle, golden: Golden, tokens_equal: bool, options: Eng
         (result,) = engine.run([golden.block()], columns)
         running, precision = engine.provider, engine.choice.precision
     (vectors,) = result.outputs.values()
-    worst = float(one_minus_cosine(vectors, golden.vectors).max(initial=0.0))
+    worst = worst_of(golden, vectors)
     return VerifyResult(precision, running, tokens_equal, worst, LIMITS[precision], golden.n_cells)

@@ -39,6 +39,7 @@ def report(diagnosis: "Diagnosis") -> str:
         f"system      {diagnosis.system['platform']}, Python {diagnosis.system['python']}",
         f"packages    {', '.join(f'{name} {version}' for name, version in diagnosis.versions.items())}",
         f"providers   {', '.join(diagnosis.providers) or 'none'}",
+        f"processor   {diagnosis.processor}",
         f"cores       {diagnosis.cores_usable} usable of {diagnosis.cores_host} "
         f"({diagnosis.cores_affinity} by affinity{limit})",
         f"memory      {_memory(diagnosis)}",

@@ -41,10 +41,13 @@ _ENGINE = (
         type=click.Choice(CHOICES["precision"]),
         default="auto",
         show_default=True,
-        help="One of the bundle's precisions; part of the vector id.",
+        help="Of the bundle, or bf16 with openvino; part of the vector id.",
     ),
     click.option("--device", default="auto", show_default=True, help="auto, or a number."),
     click.option("--threads", type=click.IntRange(min=1), help="Cores in all.  [default: those this process may use]"),
+    click.option(
+        "--instances", type=click.IntRange(min=1), help="Batches answered at a time.  [default: as many as pays here]"
+    ),
     click.option(
         "--batch-tokens", type=click.IntRange(min=1), help="Tokens in a batch, padding counted.  [default: by provider]"
     ),

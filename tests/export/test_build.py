@@ -15,8 +15,8 @@ from scgpt_export.checkpoint import load
 from scgpt_export.provenance import weights_digest
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.errors import OptionError, OutputError, ParityError
+from scgpt_runtime.proof import LIMITS
 from scgpt_runtime.tokenizer import tokenize
-from scgpt_runtime.verify import LIMITS
 
 
 @pytest.fixture(scope="module")

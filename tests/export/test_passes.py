@@ -15,7 +15,7 @@ from scgpt_export.quantize import LARGEST_CODE, LARGEST_WEIGHT, quantize_weight
 from scgpt_export.rewrites import rewrite
 from scgpt_export.store import WeightStore
 from scgpt_export.trace import OPSET, signature, trace
-from scgpt_runtime.verify import LIMITS
+from scgpt_runtime.proof import LIMITS
 
 from .graph_cases import CASES, LENGTHS, N_TOKENS, distance, make_inputs, make_model, make_settings, reference_of
 

@@ -221,5 +221,5 @@ def test_every_stage_is_timed():
 def test_progress_is_told_by_batches_in_the_callers_thread():
     told = []
     list(run(BLOCKS, steps(tick=lambda cells: told.append((cells, threading.current_thread()))), Timings()))
-    assert sum(cells for cells, _ in told) == 7
+    assert sum(cells for cells, _ in told) == 9
     assert {thread for _, thread in told} == {threading.main_thread()}

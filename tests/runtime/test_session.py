@@ -12,7 +12,7 @@ from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.session import Session
 
-CHOICE = ProviderChoice("cpu", "CPUExecutionProvider", "fp32", "portable", 2, "")
+CHOICE = ProviderChoice("cpu", "fp32", "fp32", "portable", 1, 2, "")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_graph_that_this_onnxruntime_cannot_load_is_a_provider_error(tmp_path)
 
 def test_a_provider_that_onnxruntime_drops_is_noticed(path):
     with pytest.raises(ProviderError, match="CPUExecutionProvider"):
-        Session.open(path, replace(CHOICE, provider="cuda", onnxruntime_name="CUDAExecutionProvider"))
+        Session.open(path, replace(CHOICE, provider="cuda"))
 
 
 def test_what_does_not_fit_the_graph_is_our_fault(path):
@@ -78,7 +78,7 @@ import numpy as np, pathlib
 from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.session import Session
-choice = ProviderChoice("cpu", "CPUExecutionProvider", "fp32", "portable", 1, "")
+choice = ProviderChoice("cpu", "fp32", "fp32", "portable", 1, 1, "")
 session = Session.open(pathlib.Path({str(path)!r}), choice)
 one = np.zeros((1, 3), np.uint16)
 session.feed({{"ids": one, "values": one.astype(np.uint8), "lengths": np.ones(1, np.int32)}})

@@ -8,7 +8,6 @@ import pytest
 from scgpt_infer import demo
 from scgpt_infer.showcase import show
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.engine import Engine
 from scgpt_runtime.manifest import Manifest
 from scgpt_runtime.verify import verify
 from scgpt_runtime.vocab import match
@@ -100,7 +99,5 @@ def test_canonical_vectors_are_as_published(golden_files, manifest):
     """Changing these is a breaking change: vectors that people stored would no longer compare."""
     published = np.load(golden_files / GOLDEN)
     assert {p: str(published[f"vector_id_{p}"]) for p in manifest.precisions} == manifest.vector_ids
-    with Engine.open(Bundle.open(demo.BUNDLE)) as engine:
-        assert engine.choice.precision == "fp32"
     vectors = show().vectors[published["rows"]]
     np.testing.assert_allclose(vectors, published["vectors"], atol=1e-5, rtol=0)

@@ -14,9 +14,9 @@ from scgpt_runtime.errors import MissingDependencyError
 def test_a_machine_that_is_well(toy_model):
     found = doctor.examine(toy_model)
     assert found.problems == ()
-    assert "CPUExecutionProvider" in found.providers
+    assert {"cpu", "openvino"} <= set(found.providers)
     assert found.runs is not None
-    assert f"{found.cores_usable} threads" in found.runs
+    assert f"{found.cores_usable} instance" in found.runs
     assert found.versions["onnxruntime"] == metadata.version("onnxruntime")
     assert found.memory.total is not None
     assert json.loads(found.to_json())["memory"]["total"] == found.memory.total
@@ -35,7 +35,8 @@ def test_without_onnxruntime_nothing_runs_and_the_install_line_is_told(toy_model
 
 
 def test_two_onnxruntimes_are_told_with_the_repair(toy_model, monkeypatch):
-    monkeypatch.setattr(providers, "installed", lambda: {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.32.0"})
+    both = {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.32.0", "openvino": "2026.4.1"}
+    monkeypatch.setattr(providers, "installed", lambda: both)
     (problem,) = doctor.examine(toy_model).problems
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in problem
 

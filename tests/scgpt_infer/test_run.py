@@ -41,6 +41,7 @@ class FakeEngine:
             for block in filter(self.keep, blocks):
                 if block.n_cells > 1:
                     tick(block.n_cells // 2)
+                tick(block.n_cells - block.n_cells // 2)
                 yield self.answer(block)
         finally:
             self.ended = True

@@ -1,0 +1,208 @@
+"""The rule: which providers, precisions and layouts can run a bundle here, the one to expect most of first.
+
+In: what was asked for, what the bundle holds, what this machine has. Out: `ProviderChoice` in order. It opens no
+graph; what a measurement says of its order is not its business.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+
+from scgpt_runtime.errors import OptionError, ProviderError
+from scgpt_runtime.machine import CoreReport, cores, processor
+from scgpt_runtime.manifest import GraphRecord, Manifest
+from scgpt_runtime.providers import PROVIDERS, ProviderChoice, obstacle, openvino_computes
+
+__all__ = ["Asked", "candidates", "layouts"]
+
+_NOT_INSTALLED = "the processor's fast arithmetic is left unused"
+_LIKE_BF16 = 1e-3
+"""auto takes int8 only where no golden cell is further from fp32 than bf16 may be (1 - cosine)."""
+
+_VNNI = ("avx512_vnni", "avx_vnni", "i8mm")
+_HARDWARE = {"bf16": ("amx_bf16", "avx512_bf16", "bf16"), "int8": ("amx_int8", *_VNNI)}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user asked for; ``auto`` and None leave it to the rule.
+
+    Attributes
+    ----------
+    provider, precision, device
+        ``auto`` or one by name.
+    threads
+        Cores in all.
+    instances
+        Batches that are answered at a time.
+    """
+
+    provider: str = "auto"
+    precision: str = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    instances: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether anything is left to decide beyond the layout."""
+        return "auto" in (self.provider, self.precision)
+
+
+def candidates(manifest: Manifest, asked: Asked = Asked(), task: str = "embed") -> tuple[ProviderChoice, ...]:
+    """What can run a bundle's task on this machine, best by the rule first.
+
+    Parameters
+    ----------
+    manifest
+        Tells which graphs are sealed.
+    asked
+        What the user wants.
+    task
+        The task whose graphs count.
+
+    Returns
+    -------
+    tuple of ProviderChoice
+        At least one.
+
+    Raises
+    ------
+    OptionError
+        A value that does not exist.
+    ProviderError
+        The provider cannot run here, or the precision is not sealed and cannot be computed.
+    MissingDependencyError
+        ONNX Runtime is not installed.
+    """
+    _check(asked)
+    graphs = [graph for graph in manifest.graphs if graph.task == task]
+    found = cores()
+    instances, threads = _layout(asked, found)
+    made: list[ProviderChoice] = []
+    for provider in _providers(asked.provider):
+        for precision, why in _precisions(provider, asked.precision, graphs, manifest):
+            sealed, dialect = _graph_for(provider, precision)
+            said = f"{_why_provider(provider, asked.provider)}; {why}; {_why_cores(asked, found)}"
+            made.append(ProviderChoice(provider, precision, sealed, dialect, instances, threads, said))
+    if not made:
+        raise _no_graph(manifest, graphs, asked, task)
+    return tuple(made)
+
+
+def layouts(choice: ProviderChoice) -> tuple[ProviderChoice, ...]:
+    """Other ways to share the same cores among instances."""
+    total = choice.instances * choice.threads
+    ways = {(1, total)} | {(total // four, four) for four in (4,) if total >= 8 and total % four == 0}
+    others = sorted(ways - {(choice.instances, choice.threads)}, reverse=True)
+    return tuple(replace(choice, instances=instances, threads=threads) for instances, threads in others)
+
+
+def _check(asked: Asked) -> None:
+    if asked.provider != "auto" and asked.provider not in PROVIDERS:
+        raise OptionError(f"There is no provider {asked.provider!r}; expected auto, {', '.join(PROVIDERS)}.")
+    for name in ("threads", "instances"):
+        number = getattr(asked, name)
+        if number is not None and number < 1:
+            raise OptionError(f"{name} is {number}; expected 1 or more.")
+    if asked.threads is not None and asked.instances is not None and asked.instances > asked.threads:
+        raise OptionError(
+            f"instances is {asked.instances}, but threads is {asked.threads}: each instance needs a core."
+        )
+    if asked.device not in ("auto", "0"):
+        raise OptionError(f"device is {asked.device!r}, but a processor is one device: leave it at auto.")
+
+
+def _providers(asked: str) -> list[str]:
+    """Providers that run here, fastest first."""
+    if asked != "auto":
+        problem = obstacle(asked)
+        if problem:
+            raise ProviderError(problem)
+        return [asked]
+    problem = obstacle("openvino")
+    if problem:
+        _log.warning("Provider cpu runs, not openvino: %s Until then %s.", problem, _NOT_INSTALLED)
+    able = [] if problem else ["openvino"]
+    problem = obstacle("cpu")
+    if problem and not able:
+        raise ProviderError(problem)
+    return able if problem else [*able, "cpu"]
+
+
+def _precisions(provider: str, asked: str, graphs: list[GraphRecord], manifest: Manifest) -> list[tuple[str, str]]:
+    """Precisions that a provider can give of these graphs, with the reason, best first."""
+    sealed = {(graph.precision, graph.dialect) for graph in graphs}
+    computes = openvino_computes() if provider == "openvino" else ()
+    able = [name for name in manifest.precisions if (name, "portable") in sealed]
+    if provider == "openvino":
+        able = [name for name in computes if _graph_for(provider, name) in sealed]
+    if asked != "auto":
+        return [(asked, f"precision {asked} as asked")] if asked in able else []
+    if provider != "openvino":
+        first = "fp32" if "fp32" in able else next(iter(able), None)
+        return [(first, f"{first}, the reference's own precision" if first == "fp32" else first)] if first else []
+    return _auto_openvino(able, manifest)
+
+
+def _auto_openvino(able: list[str], manifest: Manifest) -> list[tuple[str, str]]:
+    has = processor().features
+    ranked = []
+    if "bf16" in able:
+        units = ", ".join(name for name in _HARDWARE["bf16"] if name in has) or "as OpenVINO says"
+        ranked.append(("bf16", f"bf16, which this processor multiplies in hardware ({units})"))
+    elif "int8" in able and any(name in has for name in _HARDWARE["int8"]) and _close(manifest):
+        ranked.append(("int8", "int8, which this processor multiplies in hardware; it has no bf16"))
+    if "fp32" in able:
+        ranked.append(("fp32", "fp32, the reference's own precision"))
+    return ranked
+
+
+def _close(manifest: Manifest) -> bool:
+    """Whether static int8 was found as close to fp32 as bf16 has to be."""
+    found = [
+        record.worst
+        for record in manifest.parity
+        if (record.task, record.precision, record.dialect) == ("embed", "int8", "openvino")
+    ]
+    return bool(found) and max(found) <= _LIKE_BF16
+
+
+def _graph_for(provider: str, precision: str) -> tuple[str, str]:
+    """Precision and dialect of the graph that a provider opens for a precision."""
+    if provider != "openvino":
+        return precision, "portable"
+    return ("int8", "openvino") if precision == "int8" else ("fp32", "portable")
+
+
+def _layout(asked: Asked, found: CoreReport) -> tuple[int, int]:
+    """Instances and threads of each: one instance a core answers most cells a second."""
+    total = asked.threads or found.usable
+    instances = min(asked.instances or total, total)
+    return instances, max(1, total // instances)
+
+
+def _why_provider(provider: str, asked: str) -> str:
+    if asked != "auto":
+        return f"provider {provider} as asked"
+    return "provider openvino, the fastest here" if provider == "openvino" else "provider cpu, which runs everywhere"
+
+
+def _why_cores(asked: Asked, found: CoreReport) -> str:
+    if asked.threads is not None:
+        return f"{asked.threads} threads as asked"
+    if found.usable < found.host:
+        return f"{found.usable} of the host's {found.host} cores, the share that this process is granted"
+    return f"all {found.host} cores"
+
+
+def _no_graph(manifest: Manifest, graphs: list[GraphRecord], asked: Asked, task: str) -> ProviderError:
+    sealed = ", ".join(dict.fromkeys(graph.precision for graph in graphs)) or "none"
+    text = f"Bundle {manifest.name} has no {asked.precision} graph for {task}; sealed: {sealed}. "
+    if asked.provider in ("auto", "openvino") and asked.precision in ("bf16", "fp16"):
+        able = ", ".join(openvino_computes()) or "nothing here"
+        text += f"OpenVINO computes {able} on this processor, from an fp32 graph. "
+    if asked.provider == "openvino" and asked.precision == "int8":
+        text += "OpenVINO's int8 graph is made with --calibrate CELLS.h5ad. "
+    return ProviderError(text + "Take one of these, or export again with fp32, fp16 or int8 in --precision.")

@@ -1,0 +1,114 @@
+"""Several instances of a model at work at once: batches in, answers out as they finish.
+
+In: a function that answers a batch, and how many calls of it may run at a time. One thread stands for one
+instance. It knows neither models nor blocks.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from numpy.typing import NDArray
+
+from scgpt_runtime.cells import Batch
+
+__all__ = ["Done", "Instances"]
+
+_Tag = TypeVar("_Tag")
+_JOIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[_Tag]):
+    """A batch that was answered.
+
+    Attributes
+    ----------
+    tag
+        What it was handed in with.
+    batch
+        The batch.
+    answers
+        Output name to array.
+    seconds
+        Time that the instance worked on it.
+    """
+
+    tag: _Tag
+    batch: Batch
+    answers: dict[str, NDArray[Any]]
+    seconds: float
+
+
+class Instances(Generic[_Tag]):
+    """Threads that answer batches. A context manager: leaving it ends the threads, each after the batch it is at.
+
+    Parameters
+    ----------
+    infer
+        Answers one batch; called from several threads at once.
+    count
+        Number of threads.
+    """
+
+    def __init__(self, infer: Callable[[Batch], dict[str, NDArray[Any]]], count: int) -> None:
+        self._infer = infer
+        self._waiting: queue.SimpleQueue[tuple[_Tag, Batch] | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Done[_Tag] | BaseException] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"scgpt-infer instance {number}", daemon=True)
+            for number in range(count)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:  # daemons: an instance that hangs must not hang the caller
+            thread.join(_JOIN_SECONDS)
+
+    def hand_in(self, tag: _Tag, batch: Batch) -> None:
+        """Queue a batch; it is never refused."""
+        self._waiting.put((tag, batch))
+
+    def take(self) -> Done[_Tag]:
+        """The next batch to finish, in any order. Waits for it; an error of the instance is raised here."""
+        found = self._done.get()
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def answers(self, batches: Iterable[tuple[_Tag, Batch]]) -> Iterator[Done[_Tag]]:
+        """Answer a stream of batches, at most two per instance in flight; yields them as they finish."""
+        most, flying = 2 * len(self._threads), 0
+        for tag, batch in batches:
+            self.hand_in(tag, batch)
+            flying += 1
+            while flying >= most:
+                flying -= 1
+                yield self.take()
+        for _ in range(flying):
+            yield self.take()
+
+    def _work(self) -> None:
+        while (item := self._waiting.get()) is not None and not self._stop.is_set():
+            tag, batch = item
+            start = time.perf_counter()
+            try:
+                answers = self._infer(batch)
+            except BaseException as error:  # whatever ends an instance has to reach the caller
+                self._done.put(error)
+            else:
+                self._done.put(Done(tag, batch, answers, time.perf_counter() - start))

@@ -1,0 +1,100 @@
+"""The best graph that opens: choices in order, measured where that pays, each proven before it is used.
+
+In: a bundle, a task and what was asked for. Out: the choice that runs, with its open graph.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.choosing import Asked, candidates
+from scgpt_runtime.errors import MissingDependencyError, ProviderError
+from scgpt_runtime.machine import free_memory
+from scgpt_runtime.proof import prove
+from scgpt_runtime.providers import ProviderChoice
+from scgpt_runtime.runners import graph_for, open_graph
+from scgpt_runtime.session import GraphRunner
+from scgpt_runtime.trial import fastest_first
+
+__all__ = ["open_best", "within_memory"]
+
+_COPIES = 3
+"""A graph's weights as they are, as the provider packs them, and as it holds them while packing."""
+
+_BUFFERS = 16
+"""Buffers of one token's width that a layer's products need at once, generously."""
+
+_log = logging.getLogger(__name__)
+
+
+def open_best(bundle: Bundle, asked: Asked, task: str, cache_dir: Path | None) -> tuple[ProviderChoice, GraphRunner]:
+    """Open what runs a task fastest here and answers rightly.
+
+    Parameters
+    ----------
+    bundle
+        An opened bundle.
+    asked
+        What the user wants.
+    task
+        The task.
+    cache_dir
+        Where measurements and proofs are remembered.
+
+    Raises
+    ------
+    OptionError, ProviderError, BundleError, MissingDependencyError
+        Nothing that was asked for can be had here.
+    """
+    ranked = tuple(within_memory(bundle, task, choice) for choice in candidates(bundle.manifest, asked, task))
+    ranked = fastest_first(bundle, ranked, asked, task, cache_dir)
+    for choice in ranked[:-1]:
+        try:
+            return _open_one(bundle, choice, task, cache_dir)
+        except (ProviderError, MissingDependencyError) as error:
+            _log.warning("%s does not run here, the next best is taken: %s", choice.name, error)
+    return _open_one(bundle, ranked[-1], task, cache_dir)
+
+
+def within_memory(bundle: Bundle, task: str, choice: ProviderChoice, free: int | None = None) -> ProviderChoice:
+    """The same choice with no more instances than the memory that is left can hold.
+
+    Parameters
+    ----------
+    bundle
+        Tells sizes: weights, width, heads, longest cell.
+    task
+        The task.
+    choice
+        What is wanted.
+    free
+        Bytes that may still be taken; None: what the machine says.
+    """
+    free = free_memory() if free is None else free
+    if free is None or choice.instances == 1:
+        return choice
+    manifest = bundle.manifest
+    folder = graph_for(bundle, task, choice).path.rpartition("/")[0]
+    weights = max((record.size for record in manifest.files if record.path.startswith(f"{folder}/")), default=0)
+    length, heads = manifest.tokenizer.max_length, int(manifest.args.get("nheads", 8))
+    each = 4 * length * (_BUFFERS * manifest.dim + 2 * heads * length)
+    fit = max(1, (free - _COPIES * weights) // each)
+    if fit >= choice.instances:
+        return choice
+    why = f"{choice.why}; {fit} instances, since {free / 2**30:.1f} GiB of memory are free"
+    return replace(choice, instances=fit, threads=choice.instances * choice.threads // fit, why=why)
+
+
+def _open_one(
+    bundle: Bundle, choice: ProviderChoice, task: str, cache_dir: Path | None
+) -> tuple[ProviderChoice, GraphRunner]:
+    runner = open_graph(bundle, task, choice)
+    try:
+        worst = prove(bundle, choice, runner, task, cache_dir)
+    except BaseException:
+        runner.close()
+        raise
+    if worst is None:
+        return choice, runner
+    return replace(choice, why=f"{choice.why}; proven on golden cells (1 - cosine at most {worst:.1e})"), runner

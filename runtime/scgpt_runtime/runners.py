@@ -1,0 +1,54 @@
+"""`ProviderChoice` -> an open graph: which session class runs which provider.
+
+In: a bundle, a task, a choice. Out: a `GraphRunner`. It decides nothing.
+"""
+
+from pathlib import Path
+
+from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.manifest import GraphRecord
+from scgpt_runtime.openvino_session import OpenVINOSession
+from scgpt_runtime.providers import ProviderChoice
+from scgpt_runtime.session import GraphRunner, Session
+
+__all__ = ["graph_for", "open_graph", "open_head"]
+
+
+def graph_for(bundle: Bundle, task: str, choice: ProviderChoice) -> GraphRecord:
+    """The graph of a task that a choice runs.
+
+    Raises
+    ------
+    BundleError, ProviderError
+        The bundle has no such graph.
+    """
+    return bundle.graph(task, choice.sealed, choice.dialect)
+
+
+def open_graph(bundle: Bundle, task: str, choice: ProviderChoice) -> GraphRunner:
+    """Open a task's graph with the provider that was chosen.
+
+    Raises
+    ------
+    BundleError, ProviderError, MissingDependencyError
+        The bundle has no such graph, or it cannot be run here.
+    """
+    return _open(bundle.file(graph_for(bundle, task, choice).path), choice)
+
+
+def open_head(bundle: Bundle, task: str, choice: ProviderChoice) -> GraphRunner:
+    """Open a head: a graph that takes a model's answers. Heads are small, so ONNX Runtime runs them on one core.
+
+    Raises
+    ------
+    BundleError, ProviderError, MissingDependencyError
+        The bundle has no such head, or it cannot be run here.
+    """
+    record = bundle.graph(task, choice.sealed)
+    return _open(
+        bundle.file(record.path), ProviderChoice("cpu", choice.sealed, choice.sealed, "portable", 1, 1, "a head")
+    )
+
+
+def _open(path: Path, choice: ProviderChoice) -> GraphRunner:
+    return OpenVINOSession.open(path, choice) if choice.provider == "openvino" else Session.open(path, choice)

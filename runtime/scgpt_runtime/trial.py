@@ -1,0 +1,203 @@
+"""The rule held against a measurement: what can run a bundle here is tried for a few seconds, once.
+
+In: a bundle and choices in the rule's order. Out: the same choices, the fastest first, and what was measured.
+It happens only where the outcome can be remembered, by processor, bundle and versions.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from scgpt_runtime.batching import batches
+from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.cells import Batch
+from scgpt_runtime.choosing import Asked, layouts
+from scgpt_runtime.errors import ScgptInferError
+from scgpt_runtime.instances import Instances
+from scgpt_runtime.machine import cores, processor, resident
+from scgpt_runtime.proof import golden_tokens
+from scgpt_runtime.providers import ProviderChoice, installed
+from scgpt_runtime.remembered import Remembered
+from scgpt_runtime.runners import open_graph
+from scgpt_runtime.session import GraphRunner
+
+__all__ = ["Measured", "fastest_first"]
+
+_SECONDS = 0.25
+_ROUNDS = 2
+_MARGIN = 1.1
+"""The rule stands unless another choice is this much faster: shared machines are noisy."""
+
+Opener = Callable[[Bundle, str, ProviderChoice], GraphRunner]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a choice did on this machine.
+
+    Attributes
+    ----------
+    provider, precision, instances, threads
+        The choice.
+    cells_per_second
+        Golden cells of median length a second, best of a few rounds.
+    instance_bytes
+        Memory that each instance beyond the first took; None where it was not measured.
+    """
+
+    provider: str
+    precision: str
+    instances: int
+    threads: int
+    cells_per_second: float
+    instance_bytes: int | None = None
+
+
+def fastest_first(
+    bundle: Bundle,
+    ranked: tuple[ProviderChoice, ...],
+    asked: Asked,
+    task: str,
+    cache_dir: Path | None,
+    opener: Opener = open_graph,
+) -> tuple[ProviderChoice, ...]:
+    """Put the choice that a measurement found fastest before the rule's.
+
+    Parameters
+    ----------
+    bundle
+        An opened bundle; its golden cells are what is run.
+    ranked
+        Choices in the rule's order.
+    asked
+        What the user wants; part of what the outcome depends on.
+    task
+        A task whose graph takes tokens.
+    cache_dir
+        Where the outcome is remembered; None: the rule decides.
+    opener
+        Opens a graph.
+
+    Returns
+    -------
+    tuple of ProviderChoice
+        The same, in another order or layout, each `why` with its figure.
+    """
+    if not asked.open or cache_dir is None or not _worth_it(ranked):
+        return ranked
+    remembered = Remembered(cache_dir, "measured", _depends_on(bundle, ranked, asked, task))
+    found = _read(remembered.recall())
+    if not found:
+        _log.info("Measuring what runs %s fastest on this machine, once", bundle.manifest.name)
+        found = _measure_all(bundle, ranked, asked, task, opener)
+        remembered.keep([asdict(one) for one in found])
+    return _ordered(ranked, found)
+
+
+def _worth_it(ranked: tuple[ProviderChoice, ...]) -> bool:
+    return len(ranked) > 1 or bool(layouts(ranked[0]))
+
+
+def _measure_all(
+    bundle: Bundle, ranked: tuple[ProviderChoice, ...], asked: Asked, task: str, opener: Opener
+) -> list[Measured]:
+    """Every choice as the rule lays it out, then other layouts of the best."""
+    cells = _cells(bundle)
+    found = [one for choice in ranked if (one := _measure(bundle, choice, task, cells, opener))]
+    if not found or asked.instances is not None:
+        return found
+    best = _best(found)
+    (chosen,) = [choice for choice in ranked if _key(choice) == _key(best)]
+    return found + [one for choice in layouts(chosen) if (one := _measure(bundle, choice, task, cells, opener))]
+
+
+def _measure(
+    bundle: Bundle, choice: ProviderChoice, task: str, cells: tuple[Batch, Batch], opener: Opener
+) -> Measured | None:
+    median, longest = cells
+    try:
+        runner = opener(bundle, task, choice)
+    except ScgptInferError as error:  # it cannot run: whoever opens it for good will say so
+        _log.debug("%s was not measured: %s", choice.name, error)
+        return None
+    try:
+        runner.run(longest)
+        before = resident()  # one instance has its buffers now
+        start = time.perf_counter()
+        runner.run(median)
+        count = int(np.clip(_SECONDS / max(time.perf_counter() - start, 1e-6), 1, 64)) * choice.instances
+        with Instances[None](runner.run, choice.instances) as instances:
+            _rate(instances, longest, choice.instances)
+            after = resident()  # and now all of them
+            rates = [_rate(instances, median, count) for _ in range(_ROUNDS)]
+    finally:
+        runner.close()
+    grown = None
+    if before is not None and after is not None and choice.instances > 1:
+        grown = max(0, after - before) // (choice.instances - 1)
+    return Measured(choice.provider, choice.precision, choice.instances, choice.threads, max(rates), grown)
+
+
+def _rate(instances: Instances[None], batch: Batch, count: int) -> float:
+    start = time.perf_counter()
+    for _ in instances.answers((None, batch) for _ in range(count)):
+        pass
+    return count * len(batch.cells) / (time.perf_counter() - start)
+
+
+def _cells(bundle: Bundle) -> tuple[Batch, Batch]:
+    """The golden cell of median length and the longest one, each alone."""
+    alone = batches(golden_tokens(bundle.golden()), bundle.manifest.tokenizer, 1)
+    return alone[len(alone) // 2], alone[0]
+
+
+def _best(found: list[Measured]) -> Measured:
+    """The first one, unless another is faster by the margin."""
+    rival = max(found, key=lambda one: one.cells_per_second)
+    return rival if rival.cells_per_second > _MARGIN * found[0].cells_per_second else found[0]
+
+
+def _ordered(ranked: tuple[ProviderChoice, ...], found: list[Measured]) -> tuple[ProviderChoice, ...]:
+    first = [one for one in found if any(_key(choice) == _key(one) for choice in ranked)]
+    if not first:
+        return ranked
+    best = _best(first)
+    laid = _best([best, *(one for one in found if one not in first)])
+    (chosen,) = [choice for choice in ranked if _key(choice) == _key(best)]
+    told = ", ".join(f"{one.provider} {one.precision} {one.cells_per_second:.3g}" for one in first)
+    why = f"{chosen.why}; measured here: {told} cells/s"
+    if laid.instance_bytes is not None:
+        why += f", a further instance takes {laid.instance_bytes / 2**20:.0f} MiB"
+    top = replace(chosen, instances=laid.instances, threads=laid.threads, why=why)
+    return (top, *(choice for choice in ranked if choice is not chosen))
+
+
+def _key(one: ProviderChoice | Measured) -> tuple[str, str, int, int]:
+    return one.provider, one.precision, one.instances, one.threads
+
+
+def _read(found: object) -> list[Measured]:
+    """What was remembered; nothing where it cannot be read as such."""
+    try:
+        return [Measured(**one) for one in found] if isinstance(found, list) else []
+    except TypeError:
+        return []
+
+
+def _depends_on(bundle: Bundle, ranked: tuple[ProviderChoice, ...], asked: Asked, task: str) -> dict[str, object]:
+    chip = processor()
+    return {
+        "bundle": sorted(record.sha256 for record in bundle.manifest.files),
+        "task": task,
+        "asked": asdict(asked),
+        "ranked": [_key(choice) for choice in ranked],
+        "processor": [chip.name, *chip.features],
+        "cores": asdict(cores()),
+        "versions": installed(),
+    }

@@ -1,0 +1,153 @@
+import logging
+from dataclasses import replace
+
+import pytest
+
+import toy_bundle as toy
+from scgpt_runtime import choosing
+from scgpt_runtime.choosing import Asked, candidates, layouts
+from scgpt_runtime.errors import OptionError, ProviderError
+from scgpt_runtime.machine import CoreReport, Processor
+from scgpt_runtime.manifest import ParityRecord
+from scgpt_runtime.providers import ProviderChoice
+
+PLAIN = ("avx512f", "avx2")
+
+
+def sealed(*precisions, static=None):
+    """A toy with these precisions; with static int8 for OpenVINO if its figure is given."""
+    (graph,) = toy.manifest().graphs
+    graphs = tuple(replace(graph, precision=name, path=f"{name}.onnx") for name in precisions)
+    parity = ()
+    if static is not None:
+        graphs += (replace(graph, precision="int8", dialect="openvino", path="static.onnx"),)
+        record = ParityRecord("embed", "int8", "CPUExecutionProvider 1", "1-cosine", static, 1e-2, 16, "openvino")
+        parity = (record,)
+    return toy.manifest(parity=parity, precisions=precisions, graphs=graphs, vector_ids=dict.fromkeys(precisions, "x"))
+
+
+@pytest.fixture
+def on(monkeypatch):
+    """Pretend a processor: what OpenVINO computes there (None: OpenVINO is not installed), and its features."""
+
+    def pretend(computes, features=PLAIN, cores=4):
+        problem = None if computes else 'OpenVINO is not installed. Install it: pip install "scgpt-infer[cpu]"'
+        monkeypatch.setattr(choosing, "openvino_computes", lambda: computes or ())
+        monkeypatch.setattr(choosing, "obstacle", lambda name: problem if name == "openvino" else None)
+        monkeypatch.setattr(choosing, "processor", lambda: Processor("chip", "x86_64", features))
+        monkeypatch.setattr(choosing, "cores", lambda: CoreReport(cores, cores, None))
+
+    return pretend
+
+
+def ranked(*told, **asked):
+    return [(choice.provider, choice.precision) for choice in candidates(sealed(*told), Asked(**asked))]
+
+
+def test_bf16_in_hardware_comes_first_and_says_so(on):
+    on(("bf16", "fp32", "int8"), ("amx_bf16", *PLAIN))
+    first, *rest = candidates(sealed("fp32", "int8"))
+    assert (first.provider, first.precision, first.sealed, first.dialect) == ("openvino", "bf16", "fp32", "portable")
+    assert "amx_bf16" in first.why
+    assert [(choice.provider, choice.precision) for choice in rest] == [("openvino", "fp32"), ("cpu", "fp32")]
+
+
+def test_without_bf16_the_reference_precision_comes_first(on):
+    on(("fp32", "int8"))
+    assert ranked("fp32", "int8") == [("openvino", "fp32"), ("cpu", "fp32")]
+
+
+def test_int8_comes_first_only_in_hardware_without_bf16_and_as_close_as_bf16_must_be(on):
+    near, far = sealed("fp32", "int8", static=5e-4), sealed("fp32", "int8", static=5e-3)
+    on(("fp32", "int8"), ("avx512_vnni", *PLAIN))
+    assert candidates(near)[0].precision == "int8"
+    assert candidates(far)[0].precision == "fp32"
+    on(("fp32", "int8"))
+    assert candidates(near)[0].precision == "fp32"
+    on(("bf16", "fp32", "int8"), ("avx512_bf16", "avx512_vnni", *PLAIN))
+    assert candidates(near)[0].precision == "bf16"
+
+
+def test_without_openvino_the_cpu_provider_runs_with_a_warning(on, caplog):
+    on(None)
+    with caplog.at_level(logging.WARNING):
+        (choice,) = candidates(sealed("fp32", "fp16"))
+    assert (choice.provider, choice.precision) == ("cpu", "fp32")
+    assert 'pip install "scgpt-infer[cpu]"' in caplog.text
+
+
+def test_what_was_asked_for_is_not_replaced(on):
+    on(None)
+    with pytest.raises(ProviderError, match="OpenVINO is not installed"):
+        ranked("fp32", provider="openvino")
+
+
+def test_a_bundle_without_fp32_runs_its_best_precision(on):
+    on(("bf16", "fp32"))
+    assert ranked("fp16", "int8") == [("cpu", "fp16")]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_sealed_precision_runs_when_asked(on, precision):
+    on(("bf16", "fp32", "int8"))
+    assert ranked("fp32", "fp16", "int8", precision=precision) == [("cpu", precision)]
+
+
+def test_int8_is_static_on_openvino_and_dynamic_elsewhere(on):
+    on(("bf16", "fp32", "int8"))
+    static, dynamic = candidates(sealed("fp32", "int8", static=1e-3), Asked(precision="int8"))
+    assert (static.provider, static.dialect, dynamic.provider, dynamic.dialect) == (
+        ("openvino", "openvino", "cpu", "portable")
+    )
+
+
+def test_openvino_without_a_static_graph_says_how_to_make_one(on):
+    on(("bf16", "fp32", "int8"))
+    with pytest.raises(ProviderError, match="--calibrate"):
+        ranked("fp32", "int8", provider="openvino", precision="int8")
+
+
+def test_a_precision_that_is_not_sealed_lists_those_that_are(on):
+    on(("fp32",))
+    with pytest.raises(ProviderError, match=r"no bf16 .*sealed: fp32, fp16.*OpenVINO computes fp32"):
+        ranked("fp32", "fp16", precision="bf16")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"provider": "gpu"}, {"threads": 0}, {"instances": 0}, {"device": "1"}, {"device": "all"}, {"device": "x"}],
+)
+def test_an_option_that_does_not_exist_is_named(told):
+    (name,) = told
+    with pytest.raises(OptionError, match=name):
+        candidates(sealed("fp32"), Asked(**told))
+
+
+def test_more_instances_than_threads_are_refused():
+    with pytest.raises(OptionError, match="instances is 3, but threads is 2"):
+        candidates(sealed("fp32"), Asked(threads=2, instances=3))
+
+
+@pytest.mark.parametrize(
+    ("asked", "instances", "threads"),
+    [
+        ({}, 4, 1),
+        ({"threads": 3}, 3, 1),
+        ({"instances": 1}, 1, 4),
+        ({"instances": 3}, 3, 1),
+        ({"threads": 6, "instances": 2}, 2, 3),
+        ({"instances": 9}, 4, 1),
+    ],
+)
+def test_one_instance_a_core_unless_told(on, asked, instances, threads):
+    on(("bf16", "fp32"), cores=4)
+    choice, *_ = candidates(sealed("fp32"), Asked(**asked))
+    assert (choice.instances, choice.threads) == (instances, threads)
+
+
+@pytest.mark.parametrize(("cores", "ways"), [(1, []), (2, [(1, 2)]), (4, [(1, 4)]), (16, [(4, 4), (1, 16)])])
+def test_other_layouts_use_the_same_cores(cores, ways):
+    choice = ProviderChoice("cpu", "fp32", "fp32", "portable", cores, 1, "")
+    found = [(other.instances, other.threads) for other in layouts(choice)]
+    assert found == ways
+    assert all(instances * threads == cores for instances, threads in found)

@@ -1,0 +1,195 @@
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import toy_bundle as toy
+from scgpt_runtime import opening, proof, trial
+from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.choosing import Asked
+from scgpt_runtime.engine import Engine, EngineOptions
+from scgpt_runtime.errors import ProviderError
+from scgpt_runtime.machine import CoreReport
+from scgpt_runtime.opening import open_best, within_memory
+from scgpt_runtime.proof import LIMITS, prove
+from scgpt_runtime.providers import ProviderChoice
+from scgpt_runtime.trial import fastest_first
+
+OPENVINO = ProviderChoice("openvino", "bf16", "fp32", "portable", 2, 1, "by rule")
+FP32 = ProviderChoice("openvino", "fp32", "fp32", "portable", 2, 1, "by rule")
+CPU = ProviderChoice("cpu", "fp32", "fp32", "portable", 2, 1, "by rule")
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return Bundle.open(toy.write(tmp_path / "toy"))
+
+
+class Runner:
+    """Answers the golden cells as they were sealed, turned by an angle."""
+
+    provider = "Fake 1"
+
+    def __init__(self, bundle, angle=0.0, pause=0.0):
+        self.golden, self.angle, self.pause = bundle.golden(), angle, pause
+        self.runs, self.closed = 0, False
+
+    def run(self, batch):
+        import time
+
+        time.sleep(self.pause)
+        self.runs += 1
+        vectors = self.golden.vectors[batch.cells]
+        turned = vectors * np.cos(self.angle)
+        turned[:, 0] += np.sin(self.angle)
+        return {"cell": turned}
+
+    def close(self):
+        self.closed = True
+
+
+def test_what_the_export_measured_needs_no_proof(bundle):
+    assert prove(bundle, CPU, Runner(bundle), "embed") is None
+
+
+def test_another_provider_proves_itself_once_and_is_remembered(bundle, tmp_path):
+    first, second = Runner(bundle), Runner(bundle)
+    worst = prove(bundle, OPENVINO, first, "embed", tmp_path / "cache")
+    assert worst <= 1e-12
+    assert first.runs > 0
+    assert prove(bundle, OPENVINO, second, "embed", tmp_path / "cache") == worst
+    assert second.runs == 0
+    prove(bundle, FP32, second, "embed", tmp_path / "cache")
+    assert second.runs > 0
+
+
+def test_a_wrong_answer_is_refused_with_its_figure_and_not_remembered(bundle, tmp_path):
+    for _ in range(2):
+        wrong = Runner(bundle, angle=0.5)
+        with pytest.raises(ProviderError, match=r"Fake 1 in bf16 answers wrongly .* 0\.\d+, at most 0\.001"):
+            prove(bundle, OPENVINO, wrong, "embed", tmp_path / "cache")
+    assert prove(bundle, OPENVINO, Runner(bundle), "embed", tmp_path / "cache") <= LIMITS["bf16"]
+
+
+def test_an_answer_that_is_no_number_is_refused(bundle):
+    class Broken(Runner):
+        def run(self, batch):
+            return {"cell": np.full((len(batch.cells), toy.DIM), np.nan, np.float32)}
+
+    with pytest.raises(ProviderError, match="is inf"):
+        prove(bundle, OPENVINO, Broken(bundle), "embed")
+
+
+def test_auto_goes_on_to_the_next_with_a_warning(bundle, monkeypatch, caplog):
+    opened = []
+
+    def opener(bundle, task, choice):
+        opened.append(Runner(bundle, angle=0.5 if choice.precision == "bf16" else 0.0))
+        return opened[-1]
+
+    monkeypatch.setattr(opening, "candidates", lambda *_: (OPENVINO, FP32, CPU))
+    monkeypatch.setattr(opening, "open_graph", opener)
+    with caplog.at_level(logging.WARNING):
+        choice, runner = open_best(bundle, Asked(), "embed", None)
+    assert (choice.provider, choice.precision) == ("openvino", "fp32")
+    assert "answers wrongly" in caplog.text
+    assert [one.closed for one in opened] == [True, False]
+    assert runner is opened[1]
+    assert "proven on golden cells" in choice.why
+
+
+def test_what_was_asked_for_by_name_is_refused_not_replaced(bundle, monkeypatch):
+    monkeypatch.setattr(opening, "candidates", lambda *_: (OPENVINO,))
+    monkeypatch.setattr(opening, "open_graph", lambda *_: Runner(bundle, angle=0.5))
+    with pytest.raises(ProviderError, match="answers wrongly"):
+        open_best(bundle, Asked("openvino", "bf16"), "embed", None)
+
+
+def slow(pauses):
+    """Opens runners that take the given time a batch."""
+    return lambda bundle, task, choice: Runner(bundle, pause=pauses[choice.provider, choice.precision])
+
+
+PAUSES = {("openvino", "bf16"): 0.02, ("openvino", "fp32"): 0.02, ("cpu", "fp32"): 0.02}
+
+
+def test_a_measurement_that_disagrees_with_the_rule_wins_and_is_remembered(bundle, tmp_path):
+    told = bundle, (OPENVINO, FP32, CPU), Asked(), "embed", tmp_path
+    found = fastest_first(*told, opener=slow({**PAUSES, ("cpu", "fp32"): 0.001}))
+    assert found[0].provider == "cpu"
+    assert "measured here" in found[0].why
+    assert len(found) == 3
+    again = fastest_first(*told, opener=lambda *_: pytest.fail("measured twice"))
+    assert again == found
+
+
+def test_the_rule_stands_where_nothing_is_clearly_faster(bundle, tmp_path):
+    found = fastest_first(bundle, (OPENVINO, CPU), Asked(), "embed", tmp_path, opener=slow(PAUSES))
+    assert found[0].provider == "openvino"
+
+
+def test_what_cannot_be_opened_is_not_measured(bundle, tmp_path):
+    def opener(bundle, task, choice):
+        if choice.provider == "openvino":
+            raise ProviderError("no")
+        return Runner(bundle)
+
+    found = fastest_first(bundle, (OPENVINO, CPU), Asked(), "embed", tmp_path, opener=opener)
+    assert found[0].provider == "cpu"
+
+
+@pytest.mark.parametrize("asked", [Asked("openvino", "bf16"), Asked("cpu", "fp32")])
+def test_nothing_is_measured_where_nothing_is_open(bundle, tmp_path, asked):
+    never = slow({})
+    assert fastest_first(bundle, (OPENVINO,), asked, "embed", tmp_path, opener=never) == (OPENVINO,)
+
+
+def test_nothing_is_measured_where_nothing_can_be_remembered(bundle):
+    assert fastest_first(bundle, (OPENVINO, CPU), Asked(), "embed", None, opener=slow({})) == (OPENVINO, CPU)
+
+
+def test_a_damaged_memory_is_measured_again(bundle, tmp_path):
+    told = bundle, (OPENVINO, CPU), Asked(), "embed", tmp_path
+    found = fastest_first(*told, opener=slow(PAUSES))
+    (path,) = (tmp_path / "measured").iterdir()
+    path.write_text(path.read_text().replace("cells_per_second", "unheard_of"))
+    assert fastest_first(*told, opener=slow(PAUSES))[0].provider == found[0].provider
+
+
+def test_another_machine_or_bundle_is_another_measurement(bundle, tmp_path, monkeypatch):
+    fastest_first(bundle, (OPENVINO, CPU), Asked(), "embed", tmp_path, opener=slow(PAUSES))
+    monkeypatch.setattr(trial, "cores", lambda: CoreReport(3, 3, None))
+    fastest_first(bundle, (OPENVINO, CPU), Asked(), "embed", tmp_path, opener=slow(PAUSES))
+    assert len(list((tmp_path / "measured").iterdir())) == 2
+
+
+def test_memory_that_is_short_takes_instances_away(bundle):
+    many = replace(CPU, instances=8)
+    assert within_memory(bundle, "embed", many, free=1 << 40) is many
+    few = within_memory(bundle, "embed", many, free=1)
+    assert (few.instances, few.threads) == (1, 8)
+    assert "memory" in few.why
+
+
+@pytest.mark.parametrize(("provider", "precision"), [("cpu", "fp32"), ("openvino", "fp32")])
+@pytest.mark.parametrize("instances", [1, 2])
+def test_the_same_cell_has_the_same_vector_on_any_number_of_instances(bundle, provider, precision, instances):
+    found = []
+    for options in (
+        EngineOptions(provider, precision, threads=instances, instances=instances),
+        EngineOptions(provider, precision, threads=1),
+    ):
+        with Engine.open(bundle, options) as engine:
+            assert engine.choice.instances == options.threads
+            columns = np.arange(toy.GENES, dtype=np.int64)
+            (result,) = engine.run([toy.cells(40)], columns)
+            found.append(result.outputs["cell"])
+    np.testing.assert_array_equal(*found)
+
+
+def test_the_proof_is_one_minus_cosine_of_the_worst_cell(bundle):
+    golden = bundle.golden()
+    turned = golden.vectors.copy()
+    turned[3] = -turned[3]
+    assert proof.worst_of(golden, turned) == pytest.approx(2.0)
