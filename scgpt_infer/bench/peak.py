@@ -40,7 +40,7 @@ class Shape(NamedTuple):
         return 2 * self.rows * self.width * self.width * self.depth
 
 
-_SHAPES = (Shape(1024, 512, 16), Shape(2048, 1024, 8), Shape(4096, 4096, 1))
+_SHAPES = (Shape(1024, 512, 16), Shape(2048, 1024, 8), Shape(4096, 2048, 1))
 """A whole-human model's own width, then wider ones, which keep more cores busy."""
 
 
