@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from torch import nn
 
+from scgpt_export.calibration import CalibrationCells, calibration_tokens, observe, record
 from scgpt_export.checkpoint import Checkpoint
 from scgpt_export.genes import build_vocabulary
 from scgpt_export.golden_cells import as_golden, golden_block, golden_tokens
@@ -25,6 +26,7 @@ from scgpt_export.passes import PRECISIONS, sequence
 from scgpt_export.provenance import built_with, told_args, weights_digest
 from scgpt_export.reference import ModelConfig, ScGPT
 from scgpt_export.rewrites import rewrite
+from scgpt_export.static import Range
 from scgpt_export.store import WeightStore
 from scgpt_export.trace import OPSET, Signature, signature, trace
 from scgpt_export.values import ZERO_SHOT_BINS, checked_bins
@@ -32,12 +34,22 @@ from scgpt_runtime.bundle import seal
 from scgpt_runtime.cells import TokenBlock
 from scgpt_runtime.errors import OptionError, OutputError, ParityError
 from scgpt_runtime.golden import Golden
-from scgpt_runtime.manifest import GraphRecord, Manifest, ParityRecord, TokenizerSettings, vector_id
+from scgpt_runtime.manifest import (
+    STATIC,
+    Calibration,
+    GraphRecord,
+    Manifest,
+    ParityRecord,
+    TokenizerSettings,
+    vector_id,
+)
 from scgpt_runtime.vocab import Vocabulary, is_special
 
 __all__ = ["ExportOptions", "ExportReport", "Prepared", "assemble", "check", "export", "prepare", "tokenizer_settings"]
 
-_DIALECT = "portable"
+_PORTABLE, _STATIC = "portable", "openvino"
+"""Dialects. Static int8 is for OpenVINO: ONNX Runtime gains nothing from it."""
+
 _REQUIRED = ("embed", "tokens")
 
 
@@ -61,6 +73,8 @@ class ExportOptions:
         Seed of the tokenizer's draws.
     golden_seed
         Seed of the cells that prove the bundle.
+    calibration
+        Cells that tell the ranges of activations; with them an int8 bundle also gets a graph for OpenVINO.
     """
 
     precisions: tuple[str, ...] = ("fp32", "fp16")
@@ -71,6 +85,7 @@ class ExportOptions:
     max_length: int | None = None
     seed: int = 0
     golden_seed: int = 0
+    calibration: CalibrationCells | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +106,7 @@ class ExportReport:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """All that is the same for every precision: the reference's answers and the traced graphs."""
+    """All that is the same for every precision: the reference's answers, the traced graphs, ranges of activations."""
 
     checkpoint: Checkpoint
     model: ScGPT
@@ -102,6 +117,8 @@ class Prepared:
     expected: Answers
     signatures: dict[str, Signature]
     traced: dict[str, ir.Model]
+    ranges: tuple[Range, ...] = ()
+    calibration: tuple[Calibration, ...] = ()
 
 
 def export(
@@ -149,6 +166,11 @@ def check(output: Path, options: ExportOptions) -> None:
             f"Found precision {', '.join(unknown) or 'none'}; a bundle can be sealed in {', '.join(PRECISIONS)}. "
             "Choose one or more of these."
         )
+    if options.calibration is not None and "int8" not in options.precisions:
+        raise OptionError(
+            f"Calibration cells are for int8, and the precisions are {', '.join(options.precisions)}. Add int8 to "
+            "them, or calibrate nothing."
+        )
     if output.exists():
         raise OutputError(f"{output} exists already. Name a folder that does not, or remove it first.")
     if not output.parent.is_dir():
@@ -161,6 +183,8 @@ def prepare(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str],
     model = checkpoint.model()
     settings = tokenizer_settings(checkpoint, options)
     vocabulary = build_vocabulary(checkpoint.tokens)
+    cells = options.calibration
+    told = cells and calibration_tokens(cells, vocabulary, settings, checkpoint.binning_genes)
     seen = set(checkpoint.binning_genes or checkpoint.tokens)
     genes = [i for i, name in enumerate(checkpoint.tokens) if name in seen and not is_special(name)]
     say("asking the reference model about the golden cells")
@@ -173,7 +197,19 @@ def prepare(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str],
     for task, shape in signatures.items():
         say(f"tracing {task}")
         traced[task] = trace(_module(model, settings, task), shape)
-    return Prepared(checkpoint, model, settings, vocabulary, tokens, golden, expected, signatures, traced)
+    prepared = Prepared(checkpoint, model, settings, vocabulary, tokens, golden, expected, signatures, traced)
+    return prepared if cells is None or told is None else _calibrated(prepared, cells, told, say)
+
+
+def _calibrated(
+    prepared: Prepared, cells: CalibrationCells, tokens: TokenBlock, say: Callable[[str], None]
+) -> Prepared:
+    """The same with the ranges that activations take on these cells."""
+    say(f"taking the ranges of activations on {tokens.n_cells:,} cells")
+    with tempfile.TemporaryDirectory(prefix="scgpt-infer-") as folder:
+        n_batches = prepared.model.config.n_batches
+        ranges = observe(prepared.traced["embed"], tokens, prepared.settings, n_batches, Path(folder))
+    return replace(prepared, ranges=ranges, calibration=(record(cells, tokens, ranges),))
 
 
 def assemble(prepared: Prepared, output: Path, options: ExportOptions, say: Callable[[str], None]) -> ExportReport:
@@ -254,42 +290,49 @@ def _measure_all(
     figures: list[ParityRecord] = []
     outside: list[ParityRecord] = []
     for precision in precisions:
-        folder = stage / f"measured-{precision}"
-        folder.mkdir()
-        store = WeightStore(folder)
-        paths = {
-            task: store.write(_converted(model, task, precision), f"{task}.onnx")
-            for task, model in prepared.traced.items()
-        }
-        records = measure(
-            Graphs(precision, paths),
-            prepared.tokens,
-            prepared.settings,
-            prepared.expected,
-            prepared.model.config.n_batches,
-        )
-        shutil.rmtree(folder)
-        for record in records:
-            verdict = "" if within(record) else " (outside: left out)"
-            figure = f"{record.measure} {record.worst:.1e}, limit {record.limit:.2g}"
-            say(f"parity {precision} {record.task}: {figure}{verdict}")
-        failed = [record for record in records if not within(record)]
-        outside += failed
-        if not any(record.task in _REQUIRED for record in failed):
-            figures += [record for record in records if within(record)]
+        for dialect in (_PORTABLE, _STATIC) if precision == "int8" and prepared.ranges else (_PORTABLE,):
+            records = _measured(prepared, precision, dialect, stage)
+            for found in records:
+                verdict = "" if within(found) else " (outside: left out)"
+                figure = f"{found.measure} {found.worst:.1e}, limit {found.limit:.2g}"
+                say(f"parity {_called(found)} {found.task}: {figure}{verdict}")
+            failed = [found for found in records if not within(found)]
+            outside += failed
+            if any(found.task in _REQUIRED for found in failed):
+                break  # static int8 is sealed beside the dynamic one or not at all
+            figures += [found for found in records if within(found)]
     if not figures:
-        worst = ", ".join(f"{r.precision} {r.task} {r.worst:.1e} (limit {r.limit:.0e})" for r in outside)
+        worst = ", ".join(f"{_called(r)} {r.task} {r.worst:.1e} (limit {r.limit:.0e})" for r in outside)
         raise ParityError(f"No precision is within its limit, so nothing is sealed: {worst}.")
     return figures, outside
 
 
-def _converted(model: ir.Model, task: str, precision: str) -> ir.Model:
+def _called(found: ParityRecord) -> str:
+    return found.precision if found.dialect == _PORTABLE else f"{found.precision} for {found.dialect}"
+
+
+def _measured(prepared: Prepared, precision: str, dialect: str, stage: Path) -> list[ParityRecord]:
+    """Figures of all tasks in a precision, its graphs written where nothing else is and removed again."""
+    folder = stage / "measured"
+    folder.mkdir()
+    store = WeightStore(folder)
+    tasks = tuple(prepared.traced) if dialect == _PORTABLE else ("embed",)
+    paths = {task: store.write(_converted(prepared, task, precision, dialect), f"{task}.onnx") for task in tasks}
+    expected = {task: prepared.expected[task] for task in tasks}
+    n_batches = prepared.model.config.n_batches
+    figures = measure(Graphs(precision, paths, dialect), prepared.tokens, prepared.settings, expected, n_batches)
+    shutil.rmtree(folder)
+    return figures
+
+
+def _converted(prepared: Prepared, task: str, precision: str, dialect: str) -> ir.Model:
     """A copy of a traced model in another precision.
 
     Heads of an int8 bundle stay float32: they are a few percent of the work and would double the error.
     """
-    copy = model.clone()
-    sequence("fp32" if precision == "int8" and task not in _REQUIRED else precision)(copy)
+    copy = prepared.traced[task].clone()
+    ranges = prepared.ranges if dialect == _STATIC else ()
+    sequence("fp32" if precision == "int8" and task not in _REQUIRED else precision, ranges)(copy)
     return copy
 
 
@@ -301,19 +344,19 @@ def _written(
     (bundle / "graphs").mkdir(parents=True)
     store = WeightStore(bundle / "graphs")
     graphs = []
-    for record in figures:
-        path = f"{record.task}.{record.precision}.{_DIALECT}.onnx"
-        store.write(_converted(prepared.traced[record.task], record.task, record.precision), path)
-        shape = prepared.signatures[record.task]
-        graphs.append(
-            GraphRecord(record.task, record.precision, _DIALECT, f"graphs/{path}", OPSET, shape.inputs, shape.outputs)
-        )
+    for found in figures:
+        task, precision, dialect = found.task, found.precision, found.dialect
+        path = f"{task}.{precision}.{dialect}.onnx"
+        store.write(_converted(prepared, task, precision, dialect), path)
+        shape = prepared.signatures[task]
+        graphs.append(GraphRecord(task, precision, dialect, f"graphs/{path}", OPSET, shape.inputs, shape.outputs))
     prepared.golden.save(bundle / "golden.npz")
     vocabulary = prepared.vocabulary.to_json()
     (bundle / "vocab.json").write_text(vocabulary, encoding="utf-8", newline="\n")
     checkpoint, config = prepared.checkpoint, prepared.model.config
     embed = sorted((r for r in figures if r.task == "embed"), key=lambda r: r.worst)
-    precisions = tuple(record.precision for record in embed)
+    precisions = tuple(found.precision for found in embed if found.dialect == _PORTABLE)
+    calibration = prepared.calibration if any(found.dialect == _STATIC for found in embed) else ()
     unsealed = Manifest(
         name=options.name or name,
         args=told_args(checkpoint),
@@ -335,11 +378,12 @@ def _written(
         batches=checkpoint.batches,
         modalities=checkpoint.modalities,
         binning_genes=checkpoint.binning_genes,
+        calibration=calibration,
     )
     digest = hashlib.sha256(vocabulary.encode()).hexdigest()
     ids = {
-        precision: vector_id(unsealed.weights, digest, config.pooling, prepared.settings, "exact", precision)
-        for precision in precisions
+        name: vector_id(unsealed.weights, digest, config.pooling, prepared.settings, "exact", unsealed.arithmetic(name))
+        for name in (*precisions, *([STATIC] if calibration else []))
     }
     return replace(unsealed, vector_ids=ids)
 

@@ -1,4 +1,4 @@
-"""int8 linear layers with static activation ranges: QuantizeLinear and DequantizeLinear around them, standard operators.
+"""int8 linear layers with static activation ranges, in standard operators: QuantizeLinear and DequantizeLinear.
 
 In: a traced float32 model and the range that each activation was seen in. Out: the model in the form that engines with
 int8 kernels look for. Weights are the same integers as those of `scgpt_export.quantize`. It reads no cells.
@@ -79,7 +79,8 @@ class StaticLinears(ir.passes.InPlacePass):
         for number, (source, bounds) in enumerate(zip(sources(model), self.ranges, strict=True)):
             layers = [node for node, place in source.uses() if place == 0 and is_linear(node)]
             before = next(node for node in graph if node in layers)
-            scale, zero = (_constant(graph, f"s.{number}.{k}", array) for k, array in enumerate(step_of(bounds)))
+            step, middle = step_of(bounds)
+            scale, zero = _constant(graph, f"s.{number}.scale", step), _constant(graph, f"s.{number}.zero", middle)
             codes = ir.node("QuantizeLinear", [source, scale, zero])
             rounded = ir.node("DequantizeLinear", [codes.outputs[0], scale, zero])
             graph.insert_before(before, [codes, rounded])

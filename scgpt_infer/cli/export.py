@@ -7,7 +7,7 @@ import importlib.util
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 PRECISION_MISSING = 3
+CALIBRATION_CELLS = 256
 
 _NEEDED = ("torch", "onnx", "onnx_ir", "onnxscript", "safetensors")
 _INSTALL = """Exporting needs {missing}, not installed here:
@@ -38,6 +39,7 @@ Examples:
   scgpt-infer export scGPT_human/ -o human
   scgpt-infer export annotator.pt --base scGPT_human/ --labels cells.h5ad:cell_type -o annotator
   scgpt-infer export --random whole-human -o random
+  scgpt-infer export scGPT_human/ -o human --precision fp32,int8 --calibrate cells.h5ad
 """
 
 
@@ -45,6 +47,18 @@ Examples:
 @click.argument("checkpoint", type=path_type, required=False)
 @click.option("--output", "-o", type=path_type, required=True, help="Folder to make, or a zip by its suffix.")
 @click.option("--precision", default="fp32,fp16", show_default=True, help="Which to seal, of fp32, fp16 and int8.")
+@click.option(
+    "--calibrate",
+    type=path_type,
+    help="Cells (.h5ad) like those to come: their activations set the ranges of an int8 graph for OpenVINO.",
+)
+@click.option(
+    "--calibrate-cells",
+    type=click.IntRange(min=1),
+    default=CALIBRATION_CELLS,
+    show_default=True,
+    help="How many of them, spread over the file.",
+)
 @click.option("--name", default="", help="Name of the model.  [default: the output's]")
 @click.option("--zip", "as_zip", is_flag=True, help="Make one zip whatever the output's suffix.")
 @click.option("--random", type=click.Choice(["whole-human", "tiny"]), help="Random weights instead of CHECKPOINT.")
@@ -63,6 +77,8 @@ def command(
     checkpoint: Path | None,
     output: Path,
     precision: str,
+    calibrate: Path | None,
+    calibrate_cells: int,
     name: str,
     as_zip: bool,
     random: Literal["whole-human", "tiny"] | None,
@@ -81,10 +97,17 @@ def command(
     _refuse_bundle(checkpoint)
     from scgpt_export.build import ExportOptions, check
     from scgpt_export.checkpoint import load
+    from scgpt_infer.calibration import calibration_cells
 
     say: Say = _silent if quiet else aloud
-    options = ExportOptions(precisions=tuple(precision.replace(" ", "").split(",")), name=name or output.stem)
+    options = ExportOptions(
+        precisions=tuple(precision.replace(" ", "").split(",")),
+        name=name or output.stem,
+    )
     check(output, options)  # loading a checkpoint takes long
+    if calibrate is not None:
+        options = replace(options, calibration=calibration_cells(calibrate, calibrate_cells))
+        check(output, options)
     with tempfile.TemporaryDirectory(prefix="scgpt-infer-") as scratch:
         loaded = load(checkpoint or _random(random, Path(scratch), seed), **beside)
         say(loaded.report())
@@ -144,8 +167,9 @@ def _print(report: "ExportReport", output: Path, quiet: bool, as_json: bool) -> 
     elif not quiet:
         click.echo(f"{output}: {manifest.name}, sealed in {', '.join(manifest.precisions)}")
     for record in report.left_out:
+        dialect = "" if record.dialect == "portable" else f" for {record.dialect}"
         click.echo(
-            f"warning: left out {record.precision} {record.task}: {record.measure} {record.worst:.1e}, "
+            f"warning: left out {record.precision}{dialect} {record.task}: {record.measure} {record.worst:.1e}, "
             f"limit {record.limit:.2g}",
             err=True,
         )

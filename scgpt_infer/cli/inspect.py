@@ -59,12 +59,19 @@ def _precisions(manifest: "Manifest") -> list[str]:
     lines = ["Parity with the fp32 reference, worst golden cell:"]
     lines += [
         f"  {record.precision:<5} {record.task:<11} {record.measure} {record.worst:.1e} "
-        f"(limit {record.limit:.2g}, {record.cells} cells, {record.provider})"
+        f"(limit {record.limit:.2g}, {record.cells} cells, {record.provider}{_dialect(record.dialect)})"
         for record in manifest.parity
     ]
     lines += ["", "Vector ids, with the settings above:"]
-    lines += [f"  {precision:<5} {manifest.vector_ids[precision]}" for precision in manifest.precisions]
+    for name in dict.fromkeys((*manifest.precisions, *manifest.vector_ids)):
+        lines.append(f"  {name:<11} {manifest.vector_ids[name]}")
+    for found in manifest.calibration:
+        lines += ["", f"Static int8 has its ranges from {found.cells:,} cells of the file with sha256 {found.sha256}"]
     return lines
+
+
+def _dialect(name: str) -> str:
+    return "" if name == "portable" else f", graph for {name}"
 
 
 def _graphs(manifest: "Manifest") -> list[str]:
