@@ -1,0 +1,143 @@
+"""How close two embeddings of the same cells are, and how well one tells cell types: distances, neighbours, answers.
+
+In: plain arrays and label names. Out: plain figures. It knows no model and no file. scikit-learn does the work.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scgpt_runtime.errors import MissingDependencyError, OptionError
+
+__all__ = ["FOLDS", "NEIGHBOURS", "OTHER", "Score", "answered", "kept", "nearest", "score", "transferred", "unit"]
+
+NEIGHBOURS = 15
+"""Neighbours that are compared, and that vote when labels are transferred."""
+
+FOLDS = 5
+"""Parts that labelled cells are split into: the labels of four are transferred to the fifth, in turn."""
+
+OTHER = "(another class)"
+"""Word for an answer that is right for no label."""
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Share of cells that got their own label, and the mean F1 of the labels, of so many cells."""
+
+    accuracy: float
+    macro_f1: float
+    cells: int
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """The same vectors at unit length; a row that is not finite, or zero, becomes zeros."""
+    norm = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    good = np.isfinite(norm) & (norm > 0)
+    return np.where(good, vectors / np.where(good, norm, 1), 0).astype(np.float32)
+
+
+def nearest(vectors: Vectors, k: int = NEIGHBOURS) -> NDArray[np.int64]:
+    """(n_cells, k) the nearest other cells of each cell by cosine, exactly.
+
+    Parameters
+    ----------
+    vectors
+        (n_cells, dim) of unit length.
+    k
+        At most all others are given.
+    """
+    neighbors = _sklearn("neighbors")
+    index = neighbors.NearestNeighbors(n_neighbors=min(k, len(vectors) - 1), algorithm="brute").fit(vectors)
+    found: NDArray[np.int64] = index.kneighbors(return_distance=False)
+    return found
+
+
+def kept(found: NDArray[np.int64], expected: NDArray[np.int64]) -> float:
+    """Share of the expected neighbours that are among those found, whatever their order: mean over the cells."""
+    both = (found[:, :, None] == expected[:, None, :]).any(axis=1)  # (n_cells, k)
+    return float(both.mean())
+
+
+def transferred(vectors: Vectors, labels: Sequence[str], groups: Sequence[str] = (), k: int = NEIGHBOURS) -> Score:
+    """How often a cell's nearest labelled cells vote for its own label, by cross-validation.
+
+    Parameters
+    ----------
+    vectors
+        (n_cells, dim) of unit length.
+    labels
+        Label of each cell. Those of fewer than `FOLDS` cells are left out.
+    groups
+        Batch of each cell: then no cell of a batch votes for another of it. Empty: cells are split at random, each
+        label evenly, the same way each time.
+    k
+        Voting cells.
+
+    Raises
+    ------
+    OptionError
+        Too few cells, or one batch only.
+    """
+    true = np.asarray(labels)
+    names, counts = np.unique(true, return_counts=True)
+    some = np.isin(true, names[counts >= FOLDS])
+    if not some.any():
+        raise OptionError(f"No label has {FOLDS} cells, so labels cannot be transferred. Give more cells (--limit).")
+    x, y = vectors[some], true[some]
+    told = np.empty_like(y)
+    classifier = _sklearn("neighbors").KNeighborsClassifier(k, algorithm="brute")
+    for seen, asked in _folds(y, np.asarray(groups)[some] if len(groups) else None):
+        classifier.set_params(n_neighbors=min(k, len(seen))).fit(x[seen], y[seen])
+        told[asked] = classifier.predict(x[asked])
+    return score(y.tolist(), told.tolist())
+
+
+def answered(classes: Sequence[str], labels: Sequence[str], meaning: Mapping[str, Sequence[str]]) -> list[str]:
+    """A classifier's answers in the words of the labels.
+
+    Parameters
+    ----------
+    classes
+        The classifier's answer for each cell.
+    labels
+        The cell's own label.
+    meaning
+        Label to the classes that are right for it. An answer that is right for several labels counts for the cell's
+        own, if that is one of them.
+    """
+    word = {name: label for label, names in reversed(list(meaning.items())) for name in names}
+    pairs = zip(classes, labels, strict=True)
+    return [label if found in meaning.get(label, ()) else word.get(found, OTHER) for found, label in pairs]
+
+
+def score(true: Sequence[str], told: Sequence[str]) -> Score:
+    """Accuracy, and F1 averaged over the labels that are there."""
+    f1 = _sklearn("metrics").f1_score(true, told, labels=sorted(set(true)), average="macro", zero_division=0)
+    return Score(float(np.mean(np.asarray(true) == np.asarray(told))), float(f1), len(true))
+
+
+def _folds(labels: NDArray[np.str_], groups: NDArray[np.str_] | None) -> Any:
+    selection = _sklearn("model_selection")
+    if groups is None:
+        return selection.StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels)
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise OptionError(f"All cells are of one batch ({groups[0]!r}). Name a column with several, or none.")
+    return selection.GroupKFold(min(FOLDS, n_groups)).split(labels, labels, groups)
+
+
+def _sklearn(module: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(f"sklearn.{module}")
+    except ImportError as error:
+        raise MissingDependencyError(
+            'Comparing embeddings needs scikit-learn, not installed here: pip install "scgpt-infer[report]"'
+        ) from error
