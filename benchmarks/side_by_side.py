@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> int:
         checkpoint=given.checkpoint and given.checkpoint.resolve(),
         bundle=given.bundle and given.bundle.resolve(),
         lock=given.lock,
+        resume=given.resume,
     )
     record = Comparison.prepare(plan, _say).run()
     text = markdown(record)
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="folder for the results")
     made.add_argument("--name", help="name of the result files (default side_by_side)")
     made.add_argument("--lock", type=Path, help="a lock file to hold while a side runs, where others share the machine")
+    made.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
     made.add_argument("--quick", action="store_true", help="16 cells, one round")
     return made
 

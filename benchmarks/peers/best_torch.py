@@ -31,7 +31,7 @@ Run = Callable[..., Tensor]
 
 
 def products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention as two matrix products: on processors without AMX PyTorch's fused kernel is slower than these in bf16."""
+    """Attention as two products, which without AMX are faster in bf16 than PyTorch's fused kernel."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, H, Q, L)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from benchmarks.peers.tokens import read
 from benchmarks.study import machine
 from benchmarks.study.figures import likeness, spread
-from benchmarks.study.launch import ALLOCATOR, launch, output_of, run_module
+from benchmarks.study.kept import Kept
+from benchmarks.study.launch import ALLOCATOR, Outcome, launch, output_of, run_module
 from benchmarks.study.plan import LONGEST, Plan, Say, places_of
 from benchmarks.study.record import Entry, LongCells, Record, flop_a_cell
 from benchmarks.study.sides import Places, Side
@@ -31,12 +32,13 @@ class Comparison:
 
     plan: Plan
     places: Places
+    kept: Kept
     say: Say
 
     @classmethod
     def prepare(cls, plan: Plan, say: Say) -> "Comparison":
         """Make what is missing."""
-        return cls(plan, places_of(plan, say), say)
+        return cls(plan, places_of(plan, say), Kept(plan.work / "runs", plan.resume), say)
 
     def run(self) -> Record:
         """Measure everything."""
@@ -48,8 +50,11 @@ class Comparison:
         )
         able = self._warm_up(record)
         for number in range(self.plan.rounds):
-            self._peak(record)
+            self._peak(record, number)
             for side in able:
+                self._once(side, record, number)
+        for side in able:
+            for number in self.kept.beyond(side, self.plan.cells, self.plan.rounds):
                 self._once(side, record, number)
         self._likeness(record, able)
         self._long(record, [side for side in able if side.ours])
@@ -74,7 +79,7 @@ class Comparison:
         """Run each side on a few cells, which fills the caches that outlive a process; gives those that can run."""
         able = []
         for side, entry in zip(self.plan.sides, record.entries, strict=True):
-            outcome = launch(side, self.places, self.plan.warm, self.plan.lock)
+            outcome = self._outcome(side, self.plan.warm, 0)
             entry.facts, entry.reason = outcome.facts, outcome.reason
             if outcome.run is None:
                 self.say(f"{side.name} cannot run here: {outcome.reason}")
@@ -82,13 +87,16 @@ class Comparison:
                 able.append(side)
         return able
 
-    def _peak(self, record: Record) -> None:
-        for name, found in json.loads(run_module("gemm", [], self.plan.lock)).items():
+    def _outcome(self, side: Side, cells: Path, number: int) -> Outcome:
+        return self.kept.outcome(side, cells, number, lambda: launch(side, self.places, cells, self.plan.lock))
+
+    def _peak(self, record: Record, number: int) -> None:
+        for name, found in self.kept.peak(number, lambda: run_module("gemm", [], self.plan.lock)).items():
             record.peak[name] = max(found, record.peak.get(name, 0.0))
 
     def _once(self, side: Side, record: Record, number: int) -> None:
         entry = next(entry for entry in record.entries if entry.name == side.name)
-        outcome = launch(side, self.places, self.plan.cells, self.plan.lock)
+        outcome = self._outcome(side, self.plan.cells, number)
         if outcome.run is None:
             raise SystemExit(f"{side.name} failed in round {number + 1}: {outcome.reason}")
         if outcome.run.n_cells != self.plan.n:
@@ -118,7 +126,9 @@ class Comparison:
 
     def _reference(self, source: Path) -> Vectors:
         output = self.places.work / f"reference.{source.stem}.npy"
-        run_module("reference", [self.places.original, self.places.checkpoint, source, output], self.plan.lock)
+        done = output.exists() and output.stat().st_mtime > source.stat().st_mtime
+        if not (self.plan.resume and done):
+            run_module("reference", [self.places.original, self.places.checkpoint, source, output], self.plan.lock)
         vectors: Vectors = np.load(output)
         return vectors
 
@@ -145,8 +155,8 @@ class Comparison:
         flop = flop_a_cell(args, LONGEST)
         for side in ours:
             rates = []
-            for _ in range(self.plan.rounds):
-                outcome = launch(side, self.places, self.plan.long_cells, self.plan.lock)
+            for number in range(self.plan.rounds):
+                outcome = self._outcome(side, self.plan.long_cells, number)
                 if outcome.run is None:
                     raise SystemExit(f"{side.name} failed on long cells: {outcome.reason}")
                 rates.append(outcome.run.model_rate)

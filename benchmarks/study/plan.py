@@ -43,6 +43,8 @@ class Plan:
         None: exported here.
     lock
         A file to hold while a side runs.
+    resume
+        Keep the runs of an earlier call that was interrupted.
     """
 
     data: Path
@@ -56,6 +58,7 @@ class Plan:
     checkpoint: Path | None = None
     bundle: Path | None = None
     lock: Path | None = None
+    resume: bool = False
 
     @property
     def cells(self) -> Path:
@@ -87,9 +90,10 @@ def places_of(plan: Plan, say: Say) -> Places:
     if any(side.module == "onnx_plain" for side in plan.sides) and not places.plain_onnx.exists():
         say("exporting the original's model as it is")
         run_module("onnx_plain", ["export", plan.original, checkpoint, places.plain_onnx], plan.lock)
-    draw.draw(plan.data, plan.cells, plan.n, plan.seed)
-    draw.draw(plan.data, plan.warm, WARM_CELLS, plan.seed)
-    draw.draw_long(plan.data, checkpoint / "vocab.json", plan.long_cells, plan.long, LONGEST, plan.seed)
+    if not (plan.resume and plan.long_cells.exists()):
+        draw.draw(plan.data, plan.cells, plan.n, plan.seed)
+        draw.draw(plan.data, plan.warm, WARM_CELLS, plan.seed)
+        draw.draw_long(plan.data, checkpoint / "vocab.json", plan.long_cells, plan.long, LONGEST, plan.seed)
     return places
 
 

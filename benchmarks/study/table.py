@@ -71,8 +71,8 @@ def _conditions(record: Record) -> str:
 
 def _table(record: Record) -> str:
     lines = [
-        "| side | `.h5ad` to `.h5ad`, s | start-up, s | steady, cells/s | cosine to fp32: worst, median | memory, GB |",
-        "|---|---|---|---|---|---|",
+        "| side | rounds | `.h5ad` to `.h5ad`, s | start-up, s | steady, cells/s | cosine to fp32: worst, median | GB |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [_row(entry) for entry in record.entries if entry.runs]
     return "\n".join(
@@ -89,6 +89,7 @@ def _table(record: Record) -> str:
 def _row(entry: Entry) -> str:
     cells = [
         entry.label,
+        str(len(entry.runs)),
         _spread(entry.whole, 1),
         _spread(entry.start, 1),
         _spread(entry.steady, 2),
