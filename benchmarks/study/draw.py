@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["draw", "draw_long", "rows_of"]
+__all__ = ["draw", "draw_long", "draw_others", "rows_of"]
 
 
 def rows_of(n_cells: int, wanted: int, seed: int) -> NDArray[np.int64]:
@@ -32,6 +32,17 @@ def draw(source: Path, output: Path, wanted: int, seed: int) -> None:
 
     cells = read_h5ad(source)
     cells[rows_of(cells.n_obs, wanted, seed)].copy().write_h5ad(output)
+
+
+def draw_others(source: Path, output: Path, drawn: int, wanted: int, seed: int) -> None:
+    """Write cells that `draw` leaves out, as many as are wanted or there are."""
+    from anndata import read_h5ad
+
+    cells = read_h5ad(source)
+    left = np.setdiff1d(np.arange(cells.n_obs), rows_of(cells.n_obs, drawn, seed))
+    if not len(left):
+        raise SystemExit(f"{source} has no cells beyond the {drawn} drawn to calibrate int8 with. Draw fewer with --n.")
+    cells[left[rows_of(len(left), min(wanted, len(left)), seed)]].copy().write_h5ad(output)
 
 
 def draw_long(source: Path, vocabulary: Path, output: Path, wanted: int, genes: int, seed: int) -> None:

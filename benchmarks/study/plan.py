@@ -3,12 +3,14 @@
 In: a `Plan`. Out: `Places` with a checkpoint, its bundle, the plain export, and the cells. Nothing is timed here.
 """
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.study import draw
-from benchmarks.study.launch import run_module
+from benchmarks.study.launch import locked, run_module
 from benchmarks.study.sides import Places, Side
 
 __all__ = ["LONGEST", "Plan", "Say", "places_of"]
@@ -17,6 +19,8 @@ LONGEST = 1200
 """Tokens of the longest cell that scGPT takes, ``<cls>`` counted."""
 
 WARM_CELLS = 4
+
+CALIBRATION_CELLS = 64
 
 Say = Callable[[str], None]
 
@@ -84,8 +88,7 @@ def places_of(plan: Plan, say: Say) -> Places:
         )
     plan.work.mkdir(parents=True, exist_ok=True)
     checkpoint = plan.checkpoint or _random(plan.work / "checkpoint", say)
-    kind = "real" if plan.checkpoint else "random"
-    bundle = plan.bundle or _exported(checkpoint, plan.work / f"{kind}.bundle", say)
+    bundle = plan.bundle or _exported(plan, checkpoint, say)
     places = Places(plan.work, plan.original, checkpoint, bundle)
     if any(side.module == "onnx_plain" for side in plan.sides) and not places.plain_onnx.exists():
         say("exporting the original's model as it is")
@@ -106,12 +109,18 @@ def _random(folder: Path, say: Say) -> Path:
     return folder
 
 
-def _exported(checkpoint: Path, bundle: Path, say: Say) -> Path:
-    import subprocess
-    import sys
-
-    if not (bundle / "manifest.json").exists():
-        say("exporting the bundle")
-        command = [sys.executable, "-m", "scgpt_infer", "export", str(checkpoint), "-o", str(bundle)]
-        subprocess.run(command, check=True)
+def _exported(plan: Plan, checkpoint: Path, say: Say) -> Path:
+    """The bundle in fp32 and int8, the ranges of int8 from cells of the file that the comparison does not draw."""
+    bundle = plan.work / ("real.bundle" if plan.checkpoint else "random.bundle")
+    if (bundle / "manifest.json").exists():
+        return bundle
+    say("exporting the bundle")
+    others = plan.work / "calibration.h5ad"
+    draw.draw_others(plan.data, others, plan.n, CALIBRATION_CELLS, plan.seed)
+    command = [sys.executable, "-m", "scgpt_infer", "export", str(checkpoint), "-o", str(bundle)]
+    options = ["--precision", "fp32,int8", "--calibrate", str(others), "--calibrate-cells", str(CALIBRATION_CELLS)]
+    with locked(plan.lock):
+        done = subprocess.run([*command, *options], check=False)
+    if done.returncode not in (0, 3):  # 3: a precision was too far from the reference and is left out
+        raise SystemExit(f"The export of {checkpoint} ended with {done.returncode}.")
     return bundle

@@ -71,7 +71,7 @@ def _conditions(record: Record) -> str:
 
 def _table(record: Record) -> str:
     lines = [
-        "| side | rounds | `.h5ad` to `.h5ad`, s | start-up, s | steady, cells/s | cosine to fp32: worst, median | GB |",
+        "| side | rounds | end to end, s | start-up, s | steady, cells/s | cosine to fp32: least, median | GB |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [_row(entry) for entry in record.entries if entry.runs]

@@ -10,7 +10,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from benchmarks.study.chart import svg
-from benchmarks.study.draw import draw, draw_long, rows_of
+from benchmarks.study.draw import draw, draw_long, draw_others, rows_of
 from benchmarks.study.figures import Run, likeness, spread
 from benchmarks.study.record import Entry, LongCells, Record, flop_a_cell
 from benchmarks.study.table import markdown, missed, ratios
@@ -74,6 +74,13 @@ def test_drawn_cells_are_those_of_the_file(cells, tmp_path):
     some, everything = anndata.read_h5ad(tmp_path / "some.h5ad"), anndata.read_h5ad(cells)
     assert some.obs_names.tolist() == [f"c{row}" for row in rows_of(40, 12, 0)]
     assert (some.X != everything[some.obs_names].X).nnz == 0
+
+
+def test_cells_to_calibrate_with_are_not_those_that_are_judged(cells, tmp_path):
+    draw(cells, tmp_path / "some.h5ad", 30, 0)
+    draw_others(cells, tmp_path / "others.h5ad", 30, 64, 0)
+    some, others = anndata.read_h5ad(tmp_path / "some.h5ad"), anndata.read_h5ad(tmp_path / "others.h5ad")
+    assert sorted([*some.obs_names, *others.obs_names]) == sorted(f"c{row}" for row in range(40))
 
 
 def test_long_cells_have_the_genes_that_were_asked_for_and_real_counts(cells, tmp_path):
