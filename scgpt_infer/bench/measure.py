@@ -4,6 +4,7 @@ In: `BenchOptions`. Out: `BenchResult`. Combinations take turns within a round, 
 has other work meanwhile does not favour one of them.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -111,6 +112,7 @@ def measure(
     ScgptInferError
         The model, the cells or an option cannot be used. A combination that cannot run raises nothing.
     """
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     bundle = resolve(model, say=say)
     lengths = checked_lengths(options.lengths, bundle.manifest.tokenizer)
     own = _own_cells(bundle, options, say)
@@ -128,6 +130,7 @@ def measure(
         format=FORMAT,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
+        load=load,
         machine=describe(),
         bundle=_bundle_facts(bundle, work),
         settings=Settings(

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 from scgpt_infer.bench.charts import Bar, bars, histogram
 from scgpt_infer.bench.result import AtLength, BenchResult, Combination, Throughput
-from scgpt_infer.bench.table import bundle_line, machine_line, number, share, spread
+from scgpt_infer.bench.table import bundle_line, load_line, machine_line, number, share, spread, worst
 from scgpt_infer.sizes import size
 
 __all__ = ["page"]
@@ -24,7 +24,7 @@ def page(result: BenchResult) -> str:
     ran = [found for found in result.combinations if found.error is None]
     body = [f"<h1>{escape(title)}</h1>", *_lead(result, ran)]
     if ran:
-        body += [*_speed(ran), *_compute(result, ran), *_latency(ran), *_memory(ran), *_start(ran)]
+        body += [*_speed(ran), *_compute(result, ran), *_latency(ran), *_process(ran)]
         body += [*_cells(result), *_numbers(result, ran)]
     body += [*_failures(result), *_conditions(result)]
     return "\n".join(
@@ -109,37 +109,31 @@ def _latency(ran: Sequence[Combination]) -> Iterator[str]:
     yield from _panels(ran, "milliseconds", row)
 
 
-def _memory(ran: Sequence[Combination]) -> Iterator[str]:
-    rows = []
-    for found in ran:
-        held = found.memory
-        if held is None or held.opened is None or held.opening_peak is None:
-            continue
-        mark = held.opening_peak / _GIGA
-        rows.append(Bar(found.name, (held.opened / _GIGA,), size(held.opened), found.is_auto, None, mark))
-    if not rows:
-        return
-    yield "<h2>Memory</h2>"
-    yield (
-        '<p class="note">Proportional set size of the whole process after the model is open; '
-        f"{_key('mark', 'most that was resident')} while it opened.</p>"
-    )
-    yield f'<div class="grid">{_card("after opening", rows, "GB")}</div>'
+def _process(ran: Sequence[Combination]) -> Iterator[str]:
+    yield '<h2>Memory and start-up</h2>\n<div class="grid">'
+    held = [row for found in ran if (row := _held(found)) is not None]
+    if held:
+        note = f"Proportional set size of the whole process. {_key('mark', 'most that was resident until then')}"
+        yield _card("after opening", held, "GB", note)
+    started = [row for found in ran if (row := _started(found)) is not None]
+    stages = ("Python and imports", "opening the model", "first cell, from raw values to its vector")
+    note = "A fresh process. " + " ".join(_key(f"part{place}", told) for place, told in enumerate(stages))
+    yield _card("to the first vector", started, "seconds", note) + "</div>"
 
 
-def _start(ran: Sequence[Combination]) -> Iterator[str]:
-    yield "<h2>Start-up</h2>"
-    yield (
-        '<p class="note">A fresh process with files in the system’s cache: '
-        f"{_key('part0', 'Python and imports')} {_key('part1', 'opening the model')} {_key('part2', 'first answer')}, "
-        "from raw values to a vector.</p>"
-    )
-    rows = []
-    for found in ran:
-        if found.start_up is not None:
-            stages = (found.start_up.process.median, found.start_up.open.median, found.start_up.first.median)
-            rows.append(Bar(found.name, stages, f"{sum(stages):.2f} s", found.is_auto))
-    yield f'<div class="grid">{_card("to the first vector", rows, "seconds")}</div>'
+def _held(found: Combination) -> Bar | None:
+    memory = found.memory
+    if memory is None or memory.opened is None:
+        return None
+    mark = None if memory.opening_peak is None else memory.opening_peak / _GIGA
+    return Bar(found.name, (memory.opened / _GIGA,), size(memory.opened), found.is_auto, None, mark)
+
+
+def _started(found: Combination) -> Bar | None:
+    if found.start_up is None:
+        return None
+    stages = (found.start_up.process.median, found.start_up.open.median, found.start_up.first.median)
+    return Bar(found.name, stages, f"{sum(stages):.2f} s", found.is_auto)
 
 
 def _cells(result: BenchResult) -> Iterator[str]:
@@ -158,29 +152,24 @@ def _cells(result: BenchResult) -> Iterator[str]:
 
 def _numbers(result: BenchResult, ran: Sequence[Combination]) -> Iterator[str]:
     yield "<h2>All figures</h2>"
-    heads = ["", "tokens", "cells/s", "tokens/s", "TFLOP/s", "of peak", "p50 ms", "p99 ms"]
+    heads = ["", "1 - cosine", "tokens", "cells/s", "tokens/s", "TFLOP/s", "of peak", "p50 ms", "p99 ms"]
     energy, price = result.energy.source is not None, result.settings.price is not None
     heads += ["J a cell"] * energy + ["cost a million"] * price
     rows = []
     for found in ran:
         for at in found.lengths:
-            name = found.name if at is found.lengths[0] else ""
+            first = [found.name, worst(found)] if at is found.lengths[0] else ["", ""]
             latency = [number(at.latency.p50_ms), number(at.latency.p99_ms)]
-            rows.append([name, f"{at.length:,}", *_cells_of(at.throughput, latency, energy, price)])
+            rows.append([*first, f"{at.length:,}", *_cells_of(at.throughput, latency, energy, price)])
         if found.cells is not None:
-            rows.append(["", "yours", *_cells_of(found.cells, ["-", "-"], energy, price)])
+            rows.append(["", "", "yours", *_cells_of(found.cells, ["-", "-"], energy, price)])
     yield _table(heads, rows)
-    yield "<h3>Accuracy and layout</h3>"
-    accuracy = [
-        [
-            found.name,
-            "-" if found.one_minus_cosine is None else f"{found.one_minus_cosine:.1e}",
-            f"{found.instances} x {found.threads}",
-            found.runs,
-        ]
-        for found in ran
-    ]
-    yield _table(["", "1 - cosine, worst golden cell", "instances x threads", "ran with"], accuracy)
+    yield (
+        '<p class="note">1 - cosine: the golden cell of the bundle that is furthest from its fp32 reference vector. '
+        "Figures in brackets: lowest and highest round.</p>"
+    )
+    layout = [[found.name, f"{found.instances} x {found.threads}", found.runs, found.why] for found in ran]
+    yield _table(["", "instances x threads", "ran with", "because"], layout)
 
 
 def _cells_of(found: Throughput, latency: list[str], energy: bool, price: bool) -> list[str]:
@@ -213,6 +202,7 @@ def _conditions(result: BenchResult) -> Iterator[str]:
         "Software": software,
         "Model": f"{bundle_line(result)}; weights {result.bundle.weights[:16]}",
         "Peak": peaks or "none measured",
+        "Other work": load_line(result),
         "Energy": energy.note if energy.source is None else f"{energy.source}: {energy.note}",
         "Measured": f"{result.date}; {_count(settings.rounds, 'round')}, {settings.seconds:g} s a figure, "
         f"{_count(settings.threads, 'thread')}, seed {settings.seed}; medians of the rounds",
@@ -234,8 +224,10 @@ def _panels(
     yield "</div>"
 
 
-def _card(title: str, rows: Sequence[Bar], axis: str) -> str:
-    return f'<div class="card"><h3>{escape(title)}</h3>\n{bars(rows, axis, f"{title}: {axis}")}\n</div>'
+def _card(title: str, rows: Sequence[Bar], axis: str, note: str = "") -> str:
+    drawn = bars(rows, axis, f"{title}: {axis}")
+    told = f'<p class="note">{note}</p>' if note else ""
+    return f'<div class="card"><h3>{escape(title)}</h3>\n{drawn}\n{told}</div>'
 
 
 def _key(tone: str, told: str) -> str:

@@ -234,11 +234,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """Everything that a benchmark found."""
+    """Everything that a benchmark found; `load` is the load average of the minute before it."""
 
     format: int
     date: str
     command: str
+    load: float | None
     machine: MachineFacts
     bundle: BundleFacts
     settings: Settings

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from scgpt_infer.bench.result import BenchResult, Combination, MemoryUse, Spread, Throughput
 from scgpt_infer.sizes import size
 
-__all__ = ["bundle_line", "machine_line", "number", "share", "spread", "text"]
+__all__ = ["bundle_line", "load_line", "machine_line", "number", "share", "spread", "text", "worst"]
 
 _ABSENT = "-"
+_BUSY = 0.25
+"""Load average a core from which on other work is worth a warning."""
 
 
 def text(result: BenchResult) -> str:
@@ -39,6 +41,20 @@ def bundle_line(result: BenchResult) -> str:
         token, pair = bundle.operations_per_token, bundle.operations_per_pair
         work = f"; a cell of L tokens is {token / 1e6:,.2f} MFLOP x L + {pair:,} x L²"
     return f"{bundle.name}: {layers}{bundle.width} wide, up to {bundle.max_length:,} tokens{work}"
+
+
+def load_line(result: BenchResult) -> str:
+    """What else the machine did."""
+    if result.load is None:
+        return "not known"
+    told = f"load average {result.load:.2f} at the start"
+    busy = result.load > _BUSY * result.machine.cores_host
+    return f"{told}: the machine was busy, so figures may be too low" if busy else told
+
+
+def worst(found: Combination) -> str:
+    """Accuracy of a combination: 1 - cosine of its worst golden cell."""
+    return _ABSENT if found.one_minus_cosine is None else f"{found.one_minus_cosine:.1e}"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -81,23 +97,25 @@ def _head(result: BenchResult) -> Iterator[str]:
             f"{cells.quantiles['p50']:,}, 90 % from {cells.quantiles['p5']:,} to {cells.quantiles['p95']:,}; "
             f"{cells.sampled} of them measured, mean {cells.sampled_mean:,.0f}"
         )
+    yield f"other work  {load_line(result)}"
     yield f"energy      {result.energy.note if result.energy.source is None else result.energy.source}"
 
 
 def _speeds(result: BenchResult) -> Iterator[str]:
     yield (
-        f"{'':<16} {'tokens':>7}  {'cells/s':>20}  {'tokens/s':>9}  {'TFLOP/s':>7}  {'of peak':>7}"
+        f"{'':<16} {'1-cosine':>8}  {'tokens':>6}  {'cells/s':>20}  {'tokens/s':>9}  {'TFLOP/s':>7}  {'of peak':>7}"
         f"  {'p50 ms':>7}  {'p99 ms':>7}{_extra_heads(result)}"
     )
     for found in (found for found in result.combinations if found.error is None):
-        name = found.name + (" *" if found.is_auto else "")
+        name, accuracy = found.name + (" *" if found.is_auto else ""), worst(found)
         for at in found.lengths:
             latency = f"{number(at.latency.p50_ms):>7}  {number(at.latency.p99_ms):>7}"
-            yield f"{name:<16} {at.length:>7,}  {_throughput(at.throughput, latency, result)}"
-            name = ""
+            yield f"{name:<16} {accuracy:>8}  {at.length:>6,}  {_throughput(at.throughput, latency, result)}"
+            name = accuracy = ""
         if found.cells is not None:
-            yield f"{name:<16} {'yours':>7}  {_throughput(found.cells, f'{_ABSENT:>7}  {_ABSENT:>7}', result)}"
-    yield "* what auto takes here; p50 and p99: one cell alone"
+            latency = f"{_ABSENT:>7}  {_ABSENT:>7}"
+            yield f"{name:<16} {accuracy:>8}  {'yours':>6}  {_throughput(found.cells, latency, result)}"
+    yield "* what auto takes here; 1-cosine: worst golden cell to its fp32 reference; p50 and p99: one cell alone"
 
 
 def _extra_heads(result: BenchResult) -> str:
@@ -116,25 +134,22 @@ def _throughput(found: Throughput, latency: str, result: BenchResult) -> str:
 
 def _others(result: BenchResult) -> Iterator[str]:
     yield (
-        f"{'':<16} {'1-cosine':>8}  {'instances':>9}  {'imports':>7}  {'open':>6}  {'first':>6}  {'memory':>8}"
+        f"{'':<16} {'instances':>9}  {'imports':>7}  {'open':>6}  {'first':>6}  {'memory':>8}"
         f"  {'at work':>8}  {'peak':>8}"
     )
     for found in (found for found in result.combinations if found.error is None):
         yield f"{found.name:<16} {_started(found)}  {_memory(found.memory)}"
-    yield (
-        "1-cosine: worst golden cell to its fp32 reference; imports, open, first: seconds to import, to open, to "
-        "answer a first cell; memory: after opening, with all instances at work, and the most that was resident"
-    )
+    yield "imports, open, first: seconds to import, to open, to answer a first cell"
+    yield "memory: after opening, with all instances at work, and the most that was resident"
 
 
 def _started(found: Combination) -> str:
-    worst = _ABSENT if found.one_minus_cosine is None else f"{found.one_minus_cosine:.1e}"
     layout = f"{found.instances} x {found.threads}"
     if found.start_up is None:
-        return f"{worst:>8}  {layout:>9}"
+        return f"{layout:>9}"
     stages = found.start_up
     imports, opening, first = stages.process.median, stages.open.median, stages.first.median
-    return f"{worst:>8}  {layout:>9}  {imports:>7.2f}  {opening:>6.2f}  {first:>6.2f}"
+    return f"{layout:>9}  {imports:>7.2f}  {opening:>6.2f}  {first:>6.2f}"
 
 
 def _memory(found: MemoryUse | None) -> str:

@@ -57,6 +57,7 @@ def result() -> BenchResult:
         format=FORMAT,
         date="2026-01-02T03:04:05+00:00",
         command="scgpt-infer bench --model '<human>'",
+        load=0.1,
         machine=MachineFacts("Some <CPU>", ("avx2",), 2, 4, 8_000_000_000, "Linux 6", "3.13.1", {"numpy": "2.4.6"}),
         bundle=BundleFacts("human", "ab" * 32, 12, 512, 1200, 37_748_736, 24_576),
         settings=Settings(3, 2.0, 0, 2, None, 0.36),

@@ -44,7 +44,7 @@ def test_every_tag_is_closed_and_charts_say_what_they_show(result):
     tags.feed(page(result))
     assert tags.open == []
     charts = [attributes for tag, attributes in tags.seen if tag == "svg"]
-    assert len(charts) == 2 * 3 + 1 + 2 + 1  # two lengths three times, own cells, memory and start-up, their lengths
+    assert len(charts) == 2 * 3 + 1 + 2 + 1  # two lengths three times, own cells, memory, start-up, lengths
     assert all(attributes["aria-label"] for attributes in charts)
 
 
@@ -74,6 +74,12 @@ def test_a_result_without_figures_still_makes_a_page_and_a_table(result):
     failed = replace(result, combinations=result.combinations[2:], cells=None, peaks=())
     assert "No combination" in page(failed)
     assert "did not run" in text(failed)
+
+
+@pytest.mark.parametrize("show", [page, text])
+def test_a_busy_machine_is_told(result, show):
+    assert "busy" not in show(result)
+    assert "load average 3.00 at the start: the machine was busy" in show(replace(result, load=3.0))
 
 
 def test_energy_and_price_have_columns_only_where_they_were_read(result):
