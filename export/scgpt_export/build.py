@@ -184,7 +184,7 @@ def prepare(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str],
     settings = tokenizer_settings(checkpoint, options)
     vocabulary = build_vocabulary(checkpoint.tokens)
     cells = options.calibration
-    told = cells and calibration_tokens(cells, vocabulary, settings, checkpoint.binning_genes)
+    told = None if cells is None else calibration_tokens(cells, vocabulary, settings, checkpoint.binning_genes)
     seen = set(checkpoint.binning_genes or checkpoint.tokens)
     genes = [i for i, name in enumerate(checkpoint.tokens) if name in seen and not is_special(name)]
     say("asking the reference model about the golden cells")
