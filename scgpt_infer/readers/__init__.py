@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["READERS", "CellSource", "open_cells"]
 
-# Suffix to (module, class); the class takes (path, *, layer).
+# Suffix to (module, class); the class takes (path, *, layer, threads).
 READERS: dict[str, tuple[str, str]] = {
     ".h5ad": ("scgpt_infer.readers.h5ad", "H5adCells"),
 }
 
 
-def open_cells(cells: "AnnData | Path | str", *, layer: str | None = None) -> CellSource:
+def open_cells(cells: "AnnData | Path | str", *, layer: str | None = None, threads: int | None = None) -> CellSource:
     """Open cells for reading by row ranges; close the source when done, or use it in a ``with``.
 
     Parameters
@@ -34,6 +34,9 @@ def open_cells(cells: "AnnData | Path | str", *, layer: str | None = None) -> Ce
     layer
         The matrix to read: ``"X"``, ``"raw"`` or the name of a layer. None takes ``layers["counts"]``,
         else ``X``, else, where ``X`` is scaled, ``raw``.
+    threads
+        Threads that inflate a file's compressed values; None takes the cores that this process may use. What
+        is read does not depend on it.
 
     Raises
     ------
@@ -54,5 +57,5 @@ def open_cells(cells: "AnnData | Path | str", *, layer: str | None = None) -> Ce
     if not path.exists():
         raise CellsError(f"There is no file {path}. Check the path.")
     module, name = READERS[suffix]
-    source: CellSource = getattr(import_module(module), name)(path, layer=layer)
+    source: CellSource = getattr(import_module(module), name)(path, layer=layer, threads=threads)
     return source

@@ -10,15 +10,17 @@ import h5py
 import numpy as np
 from scipy import sparse
 
+from scgpt_infer.readers.chunks import inflated
 from scgpt_infer.readers.csc import CscRows
 from scgpt_infer.readers.damage import reading
-from scgpt_infer.readers.matrix import CsrRows, DenseRows, Rows
+from scgpt_infer.readers.matrix import CsrRows, DenseRows, Rows, Sliceable
 from scgpt_runtime.errors import CellsError
+from scgpt_runtime.machine import cores
 
 __all__ = ["open_rows"]
 
 
-def open_rows(element: Any, where: str, shape: tuple[int, int]) -> Rows:
+def open_rows(element: Any, where: str, shape: tuple[int, int], threads: int | None = None) -> Rows:
     """Open a matrix for reading by rows.
 
     Parameters
@@ -29,6 +31,8 @@ def open_rows(element: Any, where: str, shape: tuple[int, int]) -> Rows:
         Name of the matrix in messages.
     shape
         The cells and genes that are named, which the matrix must have.
+    threads
+        Threads to inflate a gzip-compressed dataset with; None takes the cores that this process may use.
 
     Raises
     ------
@@ -37,11 +41,12 @@ def open_rows(element: Any, where: str, shape: tuple[int, int]) -> Rows:
     """
     # A sparse matrix of a backed AnnData stands for the group of its file.
     element = getattr(element, "group", element)
+    threads = cores().usable if threads is None else threads
     with reading(where):
         if isinstance(element, h5py.Group):
-            rows = _stored_sparse(element, where)
+            rows = _stored_sparse(element, where, threads)
         elif isinstance(element, h5py.Dataset):
-            rows = DenseRows(_plain(element, where), where)
+            rows = DenseRows(inflated(_plain(element, where), threads), where)
         elif isinstance(element, (sparse.csr_matrix, sparse.csr_array)):
             rows = _of_format("csr", element, element.shape, where)
         elif isinstance(element, (sparse.csc_matrix, sparse.csc_array)):
@@ -58,7 +63,7 @@ def open_rows(element: Any, where: str, shape: tuple[int, int]) -> Rows:
     return rows
 
 
-def _stored_sparse(group: h5py.Group, where: str) -> Rows:
+def _stored_sparse(group: h5py.Group, where: str, threads: int) -> Rows:
     kind = _text(group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", "")))
     if kind.removesuffix("_matrix") not in ("csr", "csc"):
         raise CellsError(
@@ -73,14 +78,14 @@ def _stored_sparse(group: h5py.Group, where: str) -> Rows:
         raise CellsError(
             f"{where} does not say its shape; expected an attribute 'shape' of 2 numbers. Write the file again."
         )
-    arrays = {name: group[name] for name in ("indptr", "indices", "data")}
-    return _of_format(kind[:3], _Arrays(**arrays), (int(shape[0]), int(shape[1])), where)
+    arrays = _Arrays(group["indptr"], inflated(group["indices"], threads), inflated(group["data"], threads))
+    return _of_format(kind[:3], arrays, (int(shape[0]), int(shape[1])), where)
 
 
 class _Arrays:
     """The three arrays of a sparse matrix, under the names scipy gives them."""
 
-    def __init__(self, indptr: h5py.Dataset, indices: h5py.Dataset, data: h5py.Dataset) -> None:
+    def __init__(self, indptr: Sliceable, indices: Sliceable, data: Sliceable) -> None:
         self.indptr, self.indices, self.data = indptr, indices, data
 
 

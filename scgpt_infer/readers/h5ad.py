@@ -21,6 +21,7 @@ from scgpt_runtime.errors import CellsError
 __all__ = ["H5adCells"]
 
 # A compressed chunk is unpacked whole: one that two row ranges share stays in memory between them.
+# (For what h5py itself unpacks: names, and matrices that `scgpt_infer.readers.chunks` leaves to it.)
 CHUNK_CACHE_BYTES = 32 << 20
 CHUNK_CACHE_SLOTS = 10_007
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -35,6 +36,8 @@ class H5adCells:
         The file.
     layer
         The matrix to read, see `scgpt_infer.readers.open_cells`.
+    threads
+        Threads that inflate compressed values, see `scgpt_infer.readers.open_cells`.
 
     Raises
     ------
@@ -42,12 +45,12 @@ class H5adCells:
         If it is no h5ad file, is damaged, has no cells or genes, or nothing in it can be embedded.
     """
 
-    def __init__(self, path: Path, *, layer: str | None = None) -> None:
+    def __init__(self, path: Path, *, layer: str | None = None, threads: int | None = None) -> None:
         self.path = path
         self._file = _open(path)
         try:
             self._obs, var, raw_var = _tables(self._file, path)
-            matrices = _matrices(self._file, path, self._obs, var, raw_var)
+            matrices = _matrices(self._file, path, self._obs, var, raw_var, threads)
             with reading(str(path)):
                 logged = "uns/log1p" in self._file
             counts = choose(matrices, layer, logged, str(path))
@@ -133,7 +136,7 @@ def _tables(file: h5py.File, path: Path) -> tuple[Frame, Frame, Frame | None]:
 
 
 def _matrices(
-    file: h5py.File, path: Path, obs: Frame, var: Frame, raw_var: Frame | None
+    file: h5py.File, path: Path, obs: Frame, var: Frame, raw_var: Frame | None, threads: int | None
 ) -> dict[str, Callable[[], Rows]]:
     shape = (obs.n_rows, var.n_rows)
     with reading(str(path)):
@@ -144,7 +147,8 @@ def _matrices(
         if raw is not None and raw_var is not None:
             found["raw/X"] = (raw, (obs.n_rows, raw_var.n_rows))
     return {
-        name: partial(open_rows, element, f"{name} of {path}", expected) for name, (element, expected) in found.items()
+        name: partial(open_rows, element, f"{name} of {path}", expected, threads)
+        for name, (element, expected) in found.items()
     }
 
 

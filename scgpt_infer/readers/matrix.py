@@ -91,8 +91,8 @@ class CsrRows:
             bounds = np.asarray(self._indptr[start : stop + 1]).astype(np.int64)
             _check_bounds(bounds, int(self._data.shape[0]), self._where)
             first, last = int(bounds[0]), int(bounds[-1])
-            indices = narrow(np.asarray(self._indices[first:last]))
-            data = to_float32(np.asarray(self._data[first:last]))
+            indices = narrow(_own(self._indices, first, last))
+            data = to_float32(_own(self._data, first, last))
         return CellBlock(bounds - first, indices, data, start)
 
     def close(self) -> None:
@@ -129,7 +129,7 @@ class DenseRows:
         for low in range(start, stop, self._slab_rows):
             high = min(stop, low + self._slab_rows)
             with reading(f"Rows {low:,} to {high - 1:,} of {self._where}"):
-                slab = to_float32(np.asarray(self._array[low:high]))  # (rows, n_genes)
+                slab = to_float32(np.asarray(self._array[low:high]))  # (rows, n_genes), only looked at
             used = slab != 0  # NaN is not zero: it stays, for the tokenizer to find
             counts.append(np.count_nonzero(used, axis=1).astype(np.int64))
             indices.append(np.nonzero(used)[1].astype(np.int32))
@@ -171,16 +171,22 @@ def sample(rows: Rows, n: int = 1000) -> CellBlock:
 
 def narrow(indices: NDArray[Any]) -> NDArray[np.int32]:
     """Indices as int32; what int32 cannot hold becomes -1, outside every matrix, and never wraps into it."""
-    narrowed = indices.astype(np.int32)
+    narrowed = indices.astype(np.int32, copy=False)
     if indices.dtype.itemsize >= 4 and indices.dtype != np.int32:
         narrowed[(indices > np.iinfo(np.int32).max) | (indices < 0)] = -1
     return narrowed
 
 
 def to_float32(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Values as float32, always a copy; beyond its range they become infinite, which makes their cell a bad one."""
+    """Values as float32; beyond its range they become infinite, which makes their cell a bad one."""
     with np.errstate(over="ignore"):
-        return values.astype(np.float32)
+        return values.astype(np.float32, copy=False)
+
+
+def _own(array: Sliceable, first: int, last: int) -> NDArray[Any]:
+    """Part of an array, in memory that nothing else uses: what is read of a file is, a slice in memory is not."""
+    part = np.asarray(array[first:last])
+    return part.copy() if isinstance(array, np.ndarray) else part
 
 
 def check_numeric(values: Sliceable, where: str) -> None:
