@@ -128,7 +128,7 @@ def _folds(labels: NDArray[np.str_], groups: NDArray[np.str_] | None) -> Any:
         return selection.StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels)
     n_groups = len(np.unique(groups))
     if n_groups < 2:
-        raise OptionError(f"All cells are of one batch ({groups[0]!r}). Name a column with several, or none.")
+        raise OptionError(f"All cells are of one batch ({str(groups[0])!r}). Name a column with several, or none.")
     return selection.GroupKFold(min(FOLDS, n_groups)).split(labels, labels, groups)
 
 
