@@ -1,8 +1,8 @@
 """The best PyTorch that we could write for these cells on a CPU: bf16, compiled, no padding, no mask.
 
-It has our own exact rewrites too: gene and value tables, and a last layer for ``<cls>`` alone. Which form is best
-(one cell at a time or several padded, compiled or not, frozen weights or not, threads inside or cells side by
-side) was measured; the defaults are the best found, and ``--tune`` of the driver measures them again.
+It has our own exact rewrites too: gene and value tables, and a last layer for ``<cls>`` alone. Which form is best (one
+cell at a time or several padded, compiled or not, PyTorch's fused attention or two products, threads inside or cells
+side by side) was measured; the defaults are the best found, and the options are the others.
 
 ``python -m benchmarks.peers.best_torch ...``; the driver calls it.
 """
@@ -114,32 +114,27 @@ def main(arguments: list[str]) -> None:
     options.add_argument("--fused", action="store_true", help="scaled_dot_product_attention instead of two products")
     options.add_argument("--eager", action="store_true", help="do not compile")
     options.add_argument("--freeze", action="store_true", help="let the compiler lay out the weights")
-    options.add_argument("--workers", type=int, default=1, help="batches side by side")
-    options.add_argument("--threads", type=int, help="threads in each; default: PyTorch's own")
+    options.add_argument("--workers", type=int, help="batches side by side; default: one a core")
+    options.add_argument("--threads", type=int, default=1, help="threads in each")
     given = options.parse_args(arguments)
     marks = Marks(given.started)
-    if given.threads:
-        torch.set_num_threads(given.threads)
+    workers = given.workers or torch.get_num_threads()
+    torch.set_num_threads(given.threads)
     model = build(given.checkpoint, given.fused)
     data, tokens = read(given.cells, given.checkpoint)
     vectors: NDArray[np.float32] = np.empty((len(tokens.lengths), 512), np.float32)
     run: Run = model if given.eager else compiled(model, given.freeze)
 
     def one(batch: Rectangle) -> None:
-        if given.threads:
-            torch.set_num_threads(given.threads)
+        torch.set_num_threads(given.threads)  # a setting of each thread
         with torch.no_grad():
             vectors[batch.cells] = answer(run, batch).float().numpy()
         marks.answered(len(batch.cells))
 
     batches = list(rectangles(tokens, given.batch_size, by_length=True))
     one(batches[0])  # compiles
-    if given.workers == 1:
-        for batch in batches[1:]:
-            one(batch)
-    else:
-        with ThreadPoolExecutor(given.workers) as pool:
-            list(pool.map(one, batches[1:]))
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(one, batches[1:]))
     write(data, vectors, given.output)
     marks.write(given.report)
 

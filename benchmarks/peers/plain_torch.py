@@ -50,7 +50,7 @@ def build(checkpoint: Path) -> PlainModel:
 def main(arguments: list[str]) -> None:
     """Embed a file."""
     options = parser(__doc__)
-    options.add_argument("--batch-size", type=int, default=64)
+    options.add_argument("--batch-size", type=int, default=8)
     options.add_argument("--fast-path", action="store_true", help="let PyTorch's fused layers run")
     given = options.parse_args(arguments)
     marks = Marks(given.started)

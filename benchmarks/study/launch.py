@@ -61,7 +61,8 @@ def launch(side: Side, places: Places, cells: Path, lock: Path | None = None) ->
     with locked(lock), log.open("w", encoding="utf-8") as told:
         started = time.monotonic()
         command = _command(side.module, [*options, "--started", repr(started), *side.options(places)])
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=told, stderr=subprocess.STDOUT)
+        about = environment(side.own_allocator)
+        process = subprocess.Popen(command, cwd=ROOT, env=about, stdout=told, stderr=subprocess.STDOUT)
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.monotonic() - started
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -95,9 +96,10 @@ def run_module(module: str, options: list[object], lock: Path | None = None) -> 
     return done.stdout
 
 
-def environment() -> dict[str, str]:
-    """The environment of every side."""
-    return os.environ | ALLOCATOR
+def environment(own_allocator: bool = False) -> dict[str, str]:
+    """The environment of a side: the caller's, with the allocator's settings or without any."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    return plain if own_allocator else plain | ALLOCATOR
 
 
 @contextmanager

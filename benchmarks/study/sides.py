@@ -55,6 +55,8 @@ class Side:
         Whether it is scgpt-infer.
     draws
         Whether it draws random numbers of its own, and keeps the tokens that came of them.
+    own_allocator
+        Whether memory is left as the system hands it out, where all other sides share one setting.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Side:
     options: Callable[[Places], list[str]]
     ours: bool = False
     draws: bool = False
+    own_allocator: bool = False
 
 
 def _original(places: Places) -> list[str]:
@@ -78,6 +81,7 @@ def _ours(provider: str, precision: str) -> Callable[[Places], list[str]]:
 
 SIDES = (
     Side("original", "scGPT 0.2.4 as shipped", "original", _original, draws=True),
+    Side("original-malloc", "scGPT 0.2.4, system's allocator", "original", _original, draws=True, own_allocator=True),
     Side(
         "original-tuned",
         "scGPT 0.2.4, nested path off",
@@ -86,7 +90,8 @@ SIDES = (
         draws=True,
     ),
     Side("torch-bf16", "PyTorch bf16, padded", "plain_torch", lambda places: []),
-    Side("torch-best", "PyTorch bf16, best found", "best_torch", lambda places: []),
+    Side("torch-best", "PyTorch bf16, best found, compiled", "best_torch", lambda places: []),
+    Side("torch-eager", "PyTorch bf16, best found, eager", "best_torch", lambda places: ["--eager"]),
     Side(
         "onnx-plain",
         "plain ONNX export, ONNX Runtime fp32",
