@@ -206,6 +206,10 @@ def obstacle(provider: str) -> str | None:
     if provider == "openvino":
         if "openvino" not in installed():
             return 'OpenVINO is not installed. Install it: pip install "scgpt-infer[cpu]"'
+        try:
+            openvino_core()
+        except MissingDependencyError as error:
+            return str(error)
         return None if openvino_computes() else "OpenVINO finds no processor that it can use here."
     if problem:
         _log.warning(problem)

@@ -39,6 +39,11 @@ def test_openvino_that_does_not_load_gives_the_line_that_installs_it(monkeypatch
     with pytest.raises(MissingDependencyError, match=r'pip install "scgpt-infer\[cpu\]"'):
         openvino_core()
     assert providers.openvino_computes() == ()
+    assert "cannot be loaded" in obstacle("openvino")
+
+
+def test_openvino_without_a_processor_that_it_knows_is_an_obstacle(monkeypatch):
+    monkeypatch.setattr(providers, "openvino_computes", lambda: ())
     assert "no processor" in obstacle("openvino")
 
 
