@@ -7,7 +7,7 @@
 
 Run it from the root of the checkout, with the extras [cpu,export] installed. Every side embeds the same cells from
 ``.h5ad`` to ``.h5ad`` in a process of its own, the sides in turn, for several rounds after a warm-up. Writes JSON, a
-Markdown table and a chart. Exits with 3 when a figure that we claim is missed.
+Markdown table and a chart. Exits with 3 when a figure that we aim at is missed.
 """
 
 import argparse

@@ -128,7 +128,7 @@ def test_ratios_are_of_medians_and_name_every_peer_that_ran(record):
     assert found["original"][0] == pytest.approx(42 / 3.5)
 
 
-def test_what_is_claimed_and_not_shown_is_missed(record):
+def test_what_is_aimed_at_and_not_shown_is_missed(record):
     assert missed(record) == ["original-tuned did not run"]
     record.entries[0].runs = [run(41.0)]
     assert missed(record)[0] == "12 x original end to end: 11.71 x"
