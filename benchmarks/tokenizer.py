@@ -4,8 +4,8 @@
 
 CELLS.h5ad holds raw counts; log1p of counts per 10,000 is made of them. The cases take turns, round by round, after
 one round that is not counted; median, minimum and maximum. The original's way is that of scGPT's zero-shot path, in
-one process, from a dense matrix that is made before the clock starts: in numpy by default, or by its own collator from
-a folder that holds the package (``benchmarks/setup_original`` makes one). Exits with 3 when less than 20 million
+one process, from a dense matrix that is made before the clock starts: in numpy, and by its own collator from a folder
+that holds the package (``benchmarks/setup_original`` makes one). Exits with 3 when less than 20 million
 tokens a second leave the tokenizer on all threads.
 """
 
@@ -79,20 +79,19 @@ def memory_cases(given: argparse.Namespace, inputs: dict[str, list[CellBlock]], 
     """The tokenizer, and the original's way on the first cells."""
     bundle = given.bundle
     settings, known = bundle.manifest.tokenizer, np.flatnonzero(columns >= 0)
-    name, collate = "the original's way in numpy", partial(
-        original_tokens.by_numpy, max_length=settings.max_length, pad_id=settings.pad_id
-    )  # fmt: skip
+    limits = settings.max_length, settings.pad_id
+    ways = {"the original's way in numpy": lambda cells: original_tokens.by_numpy(cells, *limits)}
     if given.original:
-        name = "the original's collator"
-        collate = original_tokens.collator(given.original, settings.max_length, settings.pad_id)
+        ways["the original's own collator"] = original_tokens.collator(given.original, *limits)
     cases: dict[str, Case] = {}
     for values, cells in inputs.items():
         for threads in sorted({1, given.threads}):
             cases[f"{values}, {threads} threads"] = partial(in_memory, cells, columns, bundle, threads)
         dense = matrix_of(cells[:1], len(columns))[:ORIGINAL_CELLS, known].toarray()
-        cases[f"{values}, {name}"] = partial(
-            original_tokens.n_tokens, dense, columns[known], settings.cls_id, settings.pad_id, collate
-        )
+        for name, collate in ways.items():
+            cases[f"{values}, {name}"] = partial(
+                original_tokens.n_tokens, dense, columns[known], settings.cls_id, settings.pad_id, collate
+            )
     return cases
 
 
