@@ -3,8 +3,8 @@
     python scripts/build_demo.py CHECKPOINT --data FOLDER [-o scgpt_infer/demo]
 
 CHECKPOINT comes from train_demo.py; the one behind the shipped model is scripts/demo_checkpoint. The bundle is sealed
-in fp32, fp16 and int8, and judged as it ships: cells go through the runtime's tokenizer and ONNX Runtime. Without
---data only the bundle and its canonical vectors are made.
+in fp32, fp16 and int8, the ranges of static int8 taken from shipped cells, and judged as it ships: cells go through
+the runtime's tokenizer and ONNX Runtime. Without --data only the bundle and its canonical vectors are made.
 """
 
 import argparse
@@ -22,12 +22,19 @@ from numpy.typing import NDArray
 from scgpt_export.build import ExportOptions, export
 from scgpt_export.checkpoint import load as load_checkpoint
 from scgpt_infer import demo
+from scgpt_infer.calibration import calibration_cells
+from scgpt_infer.compare import CompareOptions, compare
+from scgpt_infer.labelled import LabelledCells
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import CellBlock
-from scgpt_runtime.engine import RANGE_ROWS, Engine
+from scgpt_runtime.engine import RANGE_ROWS, Engine, EngineOptions
+from scgpt_runtime.machine import cores, processor
 from scgpt_runtime.vocab import match
 
 PRECISIONS = ("fp32", "fp16", "int8")
+CALIBRATION_CELLS = 256
+COMPARED = ("held-out donors", "pbmc3k")
+AS_SHIPPED = EngineOptions(provider="cpu", precision="fp32")
 CANONICAL_STEP = 25
 CANONICAL = Path("tests/golden/demo_vectors.npz")
 
@@ -35,7 +42,12 @@ CANONICAL = Path("tests/golden/demo_vectors.npz")
 def seal(checkpoint: Path, bundle: Path) -> None:
     """Make the bundle anew."""
     options = ExportOptions(
-        precisions=PRECISIONS, name="demo", key=demo.KEY, licence=LICENCE, provenance=" ".join(ABOUT_DATA)
+        precisions=PRECISIONS,
+        name="demo",
+        key=demo.KEY,
+        licence=LICENCE,
+        provenance=" ".join(ABOUT_DATA),
+        calibration=calibration_cells(demo.CELLS, CALIBRATION_CELLS),
     )
     shutil.rmtree(bundle, ignore_errors=True)
     loaded = load_checkpoint(checkpoint, labels=checkpoint / "labels.json")
@@ -97,7 +109,7 @@ def within(own: NDArray[np.str_], types: dict[str, Types]) -> NDArray[np.str_]:
 
 def figures(bundle: Bundle, split: Split) -> Figures:
     """Judge a bundle."""
-    with Engine.open(bundle) as engine:
+    with Engine.open(bundle, AS_SHIPPED) as engine:
         ask = Asker(engine)
         told: dict[str, Told] = {}
         judged: Figures = {}
@@ -118,6 +130,20 @@ def figures(bundle: Bundle, split: Split) -> Figures:
     }
 
 
+def precisions(bundle: Bundle, split: Split) -> Figures:
+    """What each precision costs and gives, on cells that calibration did not see."""
+    found: Figures = {"machine": processor().name, "cores": cores().usable, "compared": {}}
+    for question in questions(split):
+        if question.name in COMPARED:
+            asked = question.cells.take(question.true != "")
+            counts, names = asked.counts, {"index": asked.genes}
+            whole = CellBlock(counts.indptr.astype(np.int64), counts.indices.astype(np.int32), counts.data, 0)
+            cells = LabelledCells(whole, names, question.true[question.true != ""], np.empty(0, str))
+            told = compare(bundle, cells, CompareOptions(classes=question.types), print)
+            found["compared"][question.name] = json.loads(told.to_json())
+    return found
+
+
 def counted(sets: tuple[DataSet, ...]) -> dict[str, dict[str, int]]:
     """Cells and labelled cells of data sets."""
     return {cells.name: {"cells": cells.n_cells, "labelled": int(cells.allowed.any(axis=1).sum())} for cells in sets}
@@ -125,7 +151,7 @@ def counted(sets: tuple[DataSet, ...]) -> dict[str, dict[str, int]]:
 
 def write_canonical(bundle: Bundle, cells: DataSet, path: Path) -> None:
     """Write the vectors of some shipped cells, which no later version may change unawares."""
-    with Engine.open(bundle) as engine:
+    with Engine.open(bundle, AS_SHIPPED) as engine:
         vectors = Asker(engine)(cells).vectors
     rows = np.arange(0, cells.n_cells, CANONICAL_STEP)
     ids = {f"vector_id_{precision}": np.array(name) for precision, name in bundle.manifest.vector_ids.items()}
@@ -144,7 +170,8 @@ def main() -> None:
     write_canonical(bundle, read(demo.CELLS, "shipped"), options.canonical)
     if options.data is None:
         return
-    found = figures(bundle, load(options.data, demo.CELLS))
+    split = load(options.data, demo.CELLS)
+    found = figures(bundle, split) | {"precisions": precisions(bundle, split)}
     found["recipe"] = json.loads((options.checkpoint / "recipe.json").read_text(encoding="utf-8"))
     (options.output / demo.FIGURES.name).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (options.output / demo.MODEL_CARD.name).write_text(card(found, bundle.manifest), encoding="utf-8")

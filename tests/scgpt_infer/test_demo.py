@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 
@@ -8,7 +9,9 @@ import pytest
 from scgpt_infer import demo
 from scgpt_infer.showcase import show
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.manifest import Manifest
+from scgpt_runtime.engine import Engine, EngineOptions
+from scgpt_runtime.manifest import STATIC, Manifest
+from scgpt_runtime.providers import obstacle
 from scgpt_runtime.verify import verify
 from scgpt_runtime.vocab import match
 
@@ -69,6 +72,16 @@ def test_bundle_proves_itself_on_this_machine(precision):
         assert result.passed, result
 
 
+def test_static_int8_proves_itself_on_openvino_under_its_own_id(manifest):
+    if obstacle("openvino"):
+        pytest.skip("OpenVINO cannot run here")
+    bundle = Bundle.open(demo.BUNDLE)
+    (result,) = verify(bundle, "openvino", "int8")
+    assert result.passed, result
+    with Engine.open(bundle, EngineOptions(provider="openvino", precision="int8")) as engine:
+        assert engine.vector_id == manifest.vector_ids[STATIC]
+
+
 def test_shown_figures_are_those_of_the_card():
     told = json.loads(demo.FIGURES.read_text(encoding="utf-8"))["judged"]["shipped cells"]["classifier"]
     shown = show()
@@ -91,6 +104,21 @@ def test_card_has_every_figure_and_its_first_line_hides_no_defeat():
     assert ("does not beat PCA" in card.splitlines()[0]) == (lost > 0)
 
 
+def test_static_int8_was_calibrated_on_shipped_cells_and_the_card_judges_every_precision(manifest):
+    (calibration,) = manifest.calibration
+    assert calibration.sha256 == hashlib.sha256(demo.CELLS.read_bytes()).hexdigest()
+    assert 200 < calibration.cells <= 300
+    card = demo.MODEL_CARD.read_text(encoding="utf-8")
+    compared = json.loads(demo.FIGURES.read_text(encoding="utf-8"))["precisions"]["compared"]
+    assert "shipped cells" not in compared
+    for figures in compared.values():
+        assert {row["precision"] for row in figures["rows"]} >= {"fp32", "fp16", "int8"}
+        for row in figures["rows"]:
+            assert row["vector_id"] in manifest.vector_ids.values() or row["precision"] == "bf16"
+            line = f"| {row['provider']} | {row['precision']} | {row['median']:.1e} | {row['worst']:.1e} |"
+            assert f"{line} {row['neighbours']:.3f} |" in card
+
+
 def test_figures_are_of_the_vectors_that_ship(manifest):
     assert json.loads(demo.FIGURES.read_text(encoding="utf-8"))["vector_ids"] == manifest.vector_ids
 
@@ -98,6 +126,6 @@ def test_figures_are_of_the_vectors_that_ship(manifest):
 def test_canonical_vectors_are_as_published(golden_files, manifest):
     """Changing these is a breaking change: vectors that people stored would no longer compare."""
     published = np.load(golden_files / GOLDEN)
-    assert {p: str(published[f"vector_id_{p}"]) for p in manifest.precisions} == manifest.vector_ids
+    assert {name: str(published[f"vector_id_{name}"]) for name in manifest.vector_ids} == manifest.vector_ids
     vectors = show().vectors[published["rows"]]
     np.testing.assert_allclose(vectors, published["vectors"], atol=1e-5, rtol=0)
