@@ -110,7 +110,7 @@ class Model:
         """Embed cells in memory; see `scgpt_infer.embed`."""
         self._check_open()
         _check_inplace(cells, inplace, self.options)
-        with open_cells(cells, layer=self.options.layer) as source:
+        with open_cells(cells, layer=self.options.layer, threads=self.options.threads) as source:
             check_key(cells, self.key)
             sink = self._into_memory(source)
         return _attached(cells, sink, self.key, self.options, inplace)
@@ -121,14 +121,14 @@ class Model:
         """Embed a file of cells into another file; see `scgpt_infer.embed_file`."""
         self._check_open()
         path = destination(Path(cells), output, self.options)
-        with open_cells(cells, layer=self.options.layer) as source:
+        with open_cells(cells, layer=self.options.layer, threads=self.options.threads) as source:
             return self._into_file(source, path, progress)
 
     def preview(self, cells: Path | str, output: Path | str | None = None) -> Preview:
         """Say what `embed_file` would do, and how long it would take; see `scgpt_infer.api.preview`."""
         self._check_open()
         path = _looked_at(cells, output, self.options)
-        with open_cells(cells, layer=self.options.layer) as source:
+        with open_cells(cells, layer=self.options.layer, threads=self.options.threads) as source:
             return self._look(source, path)
 
     def close(self) -> None:
@@ -274,7 +274,7 @@ def embed(
         key=key,
     )
     _check_inplace(cells, inplace, options)
-    with open_cells(cells, layer=layer) as source, Model.open(model, options) as opened:
+    with open_cells(cells, layer=layer, threads=threads) as source, Model.open(model, options) as opened:
         check_key(cells, opened.key)
         sink = opened._into_memory(source)
     return _attached(cells, sink, opened.key, options, inplace)
@@ -314,7 +314,7 @@ def embed_file(
     """
     path = destination(Path(cells), output, options)
     with (
-        open_cells(cells, layer=options.layer) as source,
+        open_cells(cells, layer=options.layer, threads=options.threads) as source,
         Model.open(model, options, cache_dir=cache_dir, say=say) as opened,
     ):
         return opened._into_file(source, path, progress)
@@ -338,7 +338,7 @@ def preview(
     """
     path = _looked_at(cells, output, options)
     with (
-        open_cells(cells, layer=options.layer) as source,
+        open_cells(cells, layer=options.layer, threads=options.threads) as source,
         Model.open(model, options, cache_dir=cache_dir, say=say) as opened,
     ):
         return opened._look(source, path)
