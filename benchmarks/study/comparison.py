@@ -69,7 +69,7 @@ class Comparison:
             "cells": f"{plan.n} cells of {plan.data.name} (seed {plan.seed}), {weights}",
             "lengths": f"Tokens a cell: mean {lengths.mean():.0f}, median {np.median(lengths):.0f}, "
             f"longest {lengths.max()}",
-            "rounds": f"{plan.rounds} rounds, the sides in turn, each in a process of its own after a warm-up",
+            "rounds": f"Rounds: {plan.rounds}, the sides in turn, each in a process of its own after a warm-up",
             "n_rounds": str(plan.rounds),
             "allocator": " ".join(f"{name}={value}" for name, value in ALLOCATOR.items()),
             "long": f"{plan.long} cells of {LONGEST} tokens (sums of real cells), first answer to last",

@@ -100,6 +100,8 @@ def _row(entry: Entry) -> str:
 
 
 def _spread(found: Spread, digits: int) -> str:
+    if found.low == found.high:
+        return f"{found.median:.{digits}f}"
     return f"{found.median:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
 
 
