@@ -14,6 +14,7 @@ from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import TokenBlock
 from scgpt_runtime.errors import ProviderError
 from scgpt_runtime.golden import Golden
+from scgpt_runtime.instances import Instances
 from scgpt_runtime.machine import processor
 from scgpt_runtime.providers import ProviderChoice, installed
 from scgpt_runtime.remembered import Remembered
@@ -103,8 +104,10 @@ def _worst(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner | None) -
     opened = runner or open_graph(bundle, "embed", choice)
     try:
         found = np.full(golden.vectors.shape, np.nan, np.float32)
-        for batch in batches(golden_tokens(golden), bundle.manifest.tokenizer, _BUDGET):
-            (found[batch.cells],) = opened.run(batch).values()
+        packed = batches(golden_tokens(golden), bundle.manifest.tokenizer, _BUDGET)
+        with Instances[None](opened.run, choice.instances) as instances:
+            for done in instances.answers((None, batch) for batch in packed):
+                (found[done.batch.cells],) = done.answers.values()
     finally:
         if runner is None:
             opened.close()

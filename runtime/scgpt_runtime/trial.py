@@ -109,7 +109,8 @@ def _measure_all(
 ) -> list[Measured]:
     """Every choice as the rule lays it out, then other layouts of the best."""
     cells = _cells(bundle)
-    found = [one for choice in ranked if (one := _measure(bundle, choice, task, cells, opener))]
+    tried = [_measure(bundle, choice, task, cells, opener, weigh=choice is ranked[0]) for choice in ranked]
+    found = [one for one in tried if one is not None]
     if not found or asked.instances is not None:
         return found
     best = _best(found)
@@ -118,7 +119,7 @@ def _measure_all(
 
 
 def _measure(
-    bundle: Bundle, choice: ProviderChoice, task: str, cells: tuple[Batch, Batch], opener: Opener
+    bundle: Bundle, choice: ProviderChoice, task: str, cells: tuple[Batch, Batch], opener: Opener, weigh: bool = False
 ) -> Measured | None:
     median, longest = cells
     try:
@@ -127,21 +128,28 @@ def _measure(
         _log.debug("%s was not measured: %s", choice.name, error)
         return None
     try:
-        runner.run(longest)
-        before = resident()  # one instance has its buffers now
-        start = time.perf_counter()
-        runner.run(median)
-        count = int(np.clip(_SECONDS / max(time.perf_counter() - start, 1e-6), 1, 64)) * choice.instances
         with Instances[None](runner.run, choice.instances) as instances:
-            _rate(instances, longest, choice.instances)
-            after = resident()  # and now all of them
+            grown = _growth(runner, instances, longest, choice.instances) if weigh else None
+            for _ in instances.answers((None, median) for _ in range(choice.instances)):
+                pass  # the first run of each instance makes its buffers
+            start = time.perf_counter()
+            runner.run(median)
+            count = int(np.clip(_SECONDS / max(time.perf_counter() - start, 1e-6), 1, 64)) * choice.instances
             rates = [_rate(instances, median, count) for _ in range(_ROUNDS)]
     finally:
         runner.close()
-    grown = None
-    if before is not None and after is not None and choice.instances > 1:
-        grown = max(0, after - before) // (choice.instances - 1)
     return Measured(choice.provider, choice.precision, choice.instances, choice.threads, max(rates), grown)
+
+
+def _growth(runner: GraphRunner, instances: Instances[None], longest: Batch, count: int) -> int | None:
+    """Bytes that each instance takes once the first one has its buffers."""
+    if count == 1:
+        return None
+    runner.run(longest)
+    before = resident()
+    _rate(instances, longest, count)
+    after = resident()
+    return None if before is None or after is None else max(0, after - before) // (count - 1)
 
 
 def _rate(instances: Instances[None], batch: Batch, count: int) -> float:
