@@ -135,8 +135,9 @@ def _throughputs(engine: Engine, order: Order) -> tuple[tuple[Run, ...], tuple[R
     if order.sample is None:
         return runs, ()
     work = batches(load_tokens(Path(order.sample)), engine.settings, engine.batch_tokens)
-    throughput(engine, work, len(work), None)  # a length that a provider sees for the first time may cost extra
-    return runs, (throughput(engine, work, len(work), meter),)
+    first = throughput(engine, work, len(work), None)  # a length that a provider has not seen yet may cost extra
+    turns = max(1, round(order.seconds / first.seconds))
+    return runs, (throughput(engine, work, len(work) * turns, meter),)
 
 
 def _cells_of(engine: Engine, length: int, seed: int, n_batches: int) -> list[Batch]:

@@ -5,8 +5,10 @@ import time
 import numpy as np
 import pytest
 
+import toy_bundle
 from scgpt_infer.bench.combination import latencies, read, throughput
 from scgpt_infer.bench.energy import Counter, EnergyMeter
+from scgpt_infer.bench.lengths import save_tokens
 from scgpt_infer.bench.reading import Order
 from scgpt_runtime.cells import Batch
 
@@ -65,7 +67,10 @@ def test_one_cell_alone_is_answered_at_least_five_times_after_warming_up():
     assert min(found) >= 0.002
 
 
-def test_a_bundle_is_read_whole(toy_model):
+@pytest.mark.parametrize("with_sample", [False, True])
+def test_a_bundle_is_read_whole(toy_model, tmp_path, with_sample):
+    sample = toy_bundle.tokens_of([9, 5, 24, 2])
+    save_tokens(sample, tmp_path / "sample.npz")
     order = Order(
         bundle=str(toy_model),
         provider="cpu",
@@ -75,7 +80,7 @@ def test_a_bundle_is_read_whole(toy_model):
         lengths=(5, 24),
         seconds=0.001,
         seed=0,
-        sample=None,
+        sample=str(tmp_path / "sample.npz") if with_sample else None,
         prove=True,
         began=time.monotonic(),
     )
@@ -84,6 +89,7 @@ def test_a_bundle_is_read_whole(toy_model):
     assert all(run.tokens == run.cells * run.length for run in found.runs)
     assert found.one_minus_cosine is not None
     assert found.one_minus_cosine < 1e-6
-    assert found.sample == ()
+    assert len(found.sample) == with_sample
+    assert all((run.cells % 4, run.tokens) == (0, run.cells * 10) for run in found.sample)  # whole turns, mean 10
     assert min(found.process_s, found.open_s, found.first_s) >= 0
     assert found.opened is None or found.opening_peak is None or found.opening_peak >= found.opened // 2
