@@ -1,5 +1,6 @@
 """``scgpt-infer export``: usage, missing packages, exit code 3, zips."""
 
+import hashlib
 import importlib.util
 import json
 import zipfile
@@ -80,6 +81,39 @@ def test_what_cannot_be_made_is_told_before_the_checkpoint_is_loaded(tmp_path, m
         printed = capsys.readouterr().err
         assert told in printed
         assert "Traceback" not in printed
+
+
+def test_cells_that_calibrate_reach_the_export_with_their_digest(
+    monkeypatch, tiny_bundle, golden_files, toy_h5ad, toy_adata, tmp_path
+):
+    from scgpt_export import build
+    from scgpt_runtime.bundle import Bundle
+
+    seen = []
+    report = build.ExportReport(Bundle.open(tiny_bundle).manifest, ())
+    monkeypatch.setattr(build, "export", lambda checkpoint, output, options, say: seen.append(options) or report)
+    words = ["export", str(golden_files / "small_checkpoint"), "-o", str(tmp_path / "x"), "-q"]
+    told = ["--precision", "fp32,int8", "--calibrate", str(toy_h5ad), "--calibrate-cells", "100"]
+    assert cli.run([*words, *told]) == 0
+    assert cli.run(words) == 0
+    calibrated, plain = seen
+    assert plain.calibration is None
+    cells = calibrated.calibration
+    assert cells.block.n_cells == 100
+    assert cells.sha256 == hashlib.sha256(toy_h5ad.read_bytes()).hexdigest()
+    assert list(cells.gene_names["index"]) == list(toy_adata.var_names)
+
+
+def test_cells_that_cannot_calibrate_are_told_before_the_checkpoint_is_loaded(tmp_path, monkeypatch, toy_h5ad, capsys):
+    from scgpt_export import checkpoint
+
+    monkeypatch.setattr(checkpoint, "load", lambda *given, **beside: pytest.fail("loaded"))
+    for words, told in (
+        (["--precision", "fp32,int8", "--calibrate", "missing.h5ad"], "There is no file missing.h5ad"),
+        (["--precision", "fp32", "--calibrate", str(toy_h5ad)], "Add int8"),
+    ):
+        assert cli.run(["export", "ckpt", "-o", str(tmp_path / "x"), *words]) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_a_bundle_is_told_to_be_one_already(tiny_bundle, tmp_path, capsys):
