@@ -126,7 +126,7 @@ def _axis(ticks: Sequence[float], left: float, right: float, bottom: float, labe
 
 
 def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.3g}"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
 
 
 def _box(x: float, y: float, width: float, height: float, tone: str) -> str:

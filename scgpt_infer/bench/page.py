@@ -52,10 +52,13 @@ def _lead(result: BenchResult, ran: Sequence[Combination]) -> Iterator[str]:
         f'<p class="lead"><b>{escape(shown.name)}</b> {told}: {number(rate)} cells per second {what}, so a million '
         f"such cells take {_duration(1e6 / rate)}{_price(best)}.</p>"
     )
-    slowest = min(ran, key=lambda found: _largest(found)[0].cells_per_second.median)
-    if slowest is not shown:
-        times = rate / _largest(slowest)[0].cells_per_second.median
-        yield f'<p class="note">That is {times:.1f} times the speed of {escape(slowest.name)}, the slowest here.</p>'
+    others = {found.name: _largest(found)[0].cells_per_second.median for found in ran if found is not shown}
+    if others:
+        fastest, slowest = max(others, key=lambda name: others[name]), min(others, key=lambda name: others[name])
+        told = f"That is {rate / others[slowest]:.1f} times the speed of {escape(slowest)}, the slowest other"
+        if others[fastest] > rate:
+            told += f"; {escape(fastest)} is the fastest here, with {number(others[fastest])}"
+        yield f'<p class="note">{told}.</p>'
 
 
 def _speed(ran: Sequence[Combination]) -> Iterator[str]:

@@ -52,6 +52,13 @@ def test_it_reads_in_light_and_dark(result):
     assert "prefers-color-scheme: dark" in page(result)
 
 
+def test_the_headline_says_when_another_combination_is_faster(result):
+    assert "is the fastest here" not in page(result)
+    first, second, *rest = result.combinations
+    turned = replace(result, combinations=(replace(first, is_auto=False), replace(second, is_auto=True), *rest))
+    assert "openvino bf16 is the fastest here, with 8.00" in page(turned)
+
+
 def test_names_from_outside_are_escaped(result):
     told = page(result)
     assert "Some <CPU>" not in told
