@@ -122,7 +122,7 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(given.threads)
     model = build(given.checkpoint, given.fused)
     data, tokens = read(given.cells, given.checkpoint)
-    vectors: NDArray[np.float32] = np.empty((len(tokens.lengths), 512), np.float32)
+    vectors: NDArray[np.float32] = np.empty((len(tokens.lengths), model.values.shape[1]), np.float32)
     run: Run = model if given.eager else compiled(model, given.freeze)
 
     def one(batch: Rectangle) -> None:

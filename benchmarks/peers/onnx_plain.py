@@ -4,6 +4,7 @@
 ``python -m benchmarks.peers.onnx_plain --model MODEL.onnx ...`` is the side. The driver calls both.
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def run(arguments: list[str]) -> None:
 
     session = onnxruntime.InferenceSession(given.model, providers=["CPUExecutionProvider"])
     data, tokens = read(given.cells, given.checkpoint)
-    vectors: NDArray[np.float32] = np.empty((len(tokens.lengths), 512), np.float32)
+    dim = json.loads((given.checkpoint / "args.json").read_text(encoding="utf-8"))["embsize"]
+    vectors: NDArray[np.float32] = np.empty((len(tokens.lengths), dim), np.float32)
     for batch in rectangles(tokens, given.batch_size):
         fed = {"ids": batch.ids, "values": LEVELS[batch.codes], "padding": batch.padding}
         (vectors[batch.cells],) = session.run(["cell"], fed)

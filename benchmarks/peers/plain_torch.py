@@ -27,6 +27,7 @@ class PlainModel(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.dim = config.dim
         self.encoder = NormedEmbedding(config.n_tokens, config.dim, padding_idx=config.pad_id)
         self.value_encoder = value_encoder(config)
         layer = nn.TransformerEncoderLayer(config.dim, config.n_heads, config.d_hid, 0.0, batch_first=True)
@@ -57,7 +58,7 @@ def main(arguments: list[str]) -> None:
     torch.backends.mha.set_fastpath_enabled(given.fast_path)
     model = build(given.checkpoint)
     data, tokens = read(given.cells, given.checkpoint)
-    vectors: NDArray[np.float32] = np.empty((len(tokens.lengths), 512), np.float32)
+    vectors: NDArray[np.float32] = np.empty((len(tokens.lengths), model.dim), np.float32)
     levels = torch.from_numpy(LEVELS).to(torch.bfloat16)
     with torch.inference_mode():
         for batch in rectangles(tokens, given.batch_size):

@@ -51,7 +51,8 @@ class Shell(ModuleType):
 def standing_in() -> Iterator[list[str]]:
     """Let ``import scgpt`` find all that it asks for; gives the names that are stand-ins.
 
-    Afterwards the empty shells are taken away again, so that nobody else takes them for the real thing.
+    Afterwards they are taken away again, so that nobody else takes them for the real thing;
+    scGPT keeps what it imported.
     """
     before = dict(sys.modules)
     shells = [name for name in SHELLS if name not in ABSENT]
@@ -69,7 +70,7 @@ def standing_in() -> Iterator[list[str]]:
     try:
         yield sorted({*made, *shells})
     finally:
-        for name in shells:
+        for name in (*made, *shells):
             sys.modules.pop(name, None)
             if name in before:
                 sys.modules[name] = before[name]

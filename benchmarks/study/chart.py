@@ -34,7 +34,7 @@ def svg(record: Record) -> str:
             _text(20, 28, "Cells per second on a CPU, steady state", 17, INK, "600"),
             _text(20, 48, settings["cells"], 12, FAINT),
             *bars,
-            _text(20, height - 14, f"{where}. Median of {settings['n_rounds']} rounds.", 12, FAINT),
+            _text(20, height - 14, f"{where}. Rounds: {settings['n_rounds']}; bars are medians.", 12, FAINT),
             "</svg>",
             "",
         ]
@@ -45,8 +45,8 @@ def _bar(entry: Entry, y: int, scale: float, times: dict[str, tuple[float, float
     rate = entry.steady
     colour = OUR_COLOUR if entry.ours else PEER_COLOUR
     middle = y + BAR / 2
-    note = f"{rate.median:.2f}"
-    if entry.name in times:
+    note = f"{rate.median:.2f}" if rate.median else "all cells in one batch"
+    if rate.median and entry.name in times:
         note += f"  (ours {times[entry.name][1]:.1f} x)"
     return "\n".join(
         [

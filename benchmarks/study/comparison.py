@@ -151,6 +151,8 @@ class Comparison:
     # The share of the machine -----------------------------------------------------------------------------------
 
     def _long(self, record: Record, ours: list[Side]) -> None:
+        if not self.plan.long_cells.exists():
+            return
         args = json.loads((self.places.checkpoint / "args.json").read_text(encoding="utf-8"))
         flop = flop_a_cell(args, LONGEST)
         for side in ours:

@@ -45,8 +45,11 @@ def draw_others(source: Path, output: Path, drawn: int, wanted: int, seed: int) 
     cells[left[rows_of(len(left), min(wanted, len(left)), seed)]].copy().write_h5ad(output)
 
 
-def draw_long(source: Path, vocabulary: Path, output: Path, wanted: int, genes: int, seed: int) -> None:
-    """Write cells of at least `genes` known genes, each the sum of as many drawn cells as it takes."""
+def draw_long(source: Path, vocabulary: Path, output: Path, wanted: int, genes: int, seed: int) -> bool:
+    """Write cells of at least `genes` known genes, each the sum of as many drawn cells as it takes.
+
+    False, and no file, where the cells have too few known genes for that.
+    """
     from anndata import AnnData, read_h5ad
     from scipy.sparse import csr_matrix
 
@@ -64,5 +67,7 @@ def draw_long(source: Path, vocabulary: Path, output: Path, wanted: int, genes: 
         if len(made) == wanted:
             break
     else:
-        raise SystemExit(f"{source} has no {wanted} groups of cells with {genes} known genes together.")
+        output.unlink(missing_ok=True)
+        return False
     AnnData(csr_matrix(np.array(made)), var=cells.var[[]]).write_h5ad(output)
+    return True

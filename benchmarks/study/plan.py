@@ -96,7 +96,8 @@ def places_of(plan: Plan, say: Say) -> Places:
     if not (plan.resume and plan.long_cells.exists()):
         draw.draw(plan.data, plan.cells, plan.n, plan.seed)
         draw.draw(plan.data, plan.warm, WARM_CELLS, plan.seed)
-        draw.draw_long(plan.data, checkpoint / "vocab.json", plan.long_cells, plan.long, LONGEST, plan.seed)
+        if not draw.draw_long(plan.data, checkpoint / "vocab.json", plan.long_cells, plan.long, LONGEST, plan.seed):
+            say(f"no cells of {LONGEST} tokens can be made of {plan.data.name}: the share of the peak is left out")
     return places
 
 

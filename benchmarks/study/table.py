@@ -3,6 +3,8 @@
 It computes ratios of medians and nothing else.
 """
 
+from math import isnan
+
 from benchmarks.study.figures import Likeness, Spread
 from benchmarks.study.record import Entry, Record
 
@@ -24,10 +26,15 @@ def ratios(record: Record) -> dict[str, tuple[float, float]]:
     if ours is None:
         return {}
     return {
-        peer.name: (peer.whole.median / ours.whole.median, ours.steady.median / peer.steady.median)
+        peer.name: (peer.whole.median / ours.whole.median, _over(ours.steady.median, peer.steady.median))
         for peer in record.entries
         if peer.runs and not peer.ours
     }
+
+
+def _over(ours: float, peer: float) -> float:
+    """A ratio; NaN where the peer had no steady state, all its cells being one batch."""
+    return ours / peer if peer else float("nan")
 
 
 def missed(record: Record) -> list[str]:
@@ -100,6 +107,8 @@ def _row(entry: Entry) -> str:
 
 
 def _spread(found: Spread, digits: int) -> str:
+    if not found.median:
+        return "-"
     if found.low == found.high:
         return f"{found.median:.{digits}f}"
     return f"{found.median:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
@@ -118,8 +127,12 @@ def _ratios(record: Record) -> str:
         if entry.name in found:
             whole, steady = found[entry.name]
             aim = f"{TARGETS[entry.name]:g} x" if entry.name in TARGETS else ""
-            lines.append(f"| {entry.label} | {whole:.1f} x | {steady:.1f} x | {aim} |")
+            lines.append(f"| {entry.label} | {whole:.1f} x | {_times(steady)} | {aim} |")
     return "\n".join(lines)
+
+
+def _times(found: float) -> str:
+    return "-" if isnan(found) else f"{found:.1f} x"
 
 
 def _parity(record: Record) -> str:

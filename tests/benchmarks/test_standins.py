@@ -1,9 +1,13 @@
 """The stand-in for torchtext's vocabulary does what scGPT's `GeneVocab` asks of it."""
 
+import json
+import sys
 from collections import OrderedDict
 
+import anndata
 import pytest
 
+from benchmarks.peers.standins import standing_in
 from benchmarks.peers.torchtext_vocab import Vocab, vocab
 
 
@@ -55,3 +59,20 @@ def test_a_vocabulary_made_from_another_has_its_tokens_and_shares_what_comes_lat
     second.append_token("b")
     assert second["b"] == 1
     assert first["b"] == 1
+
+
+def test_stand_ins_are_gone_afterwards_and_what_was_there_is_back(monkeypatch):
+    monkeypatch.setitem(sys.modules, "seaborn", json)
+    with standing_in() as names:
+        import seaborn
+        import torchtext.vocab
+        from scanpy import AnnData
+        from sklearn.metrics import anything
+
+        assert torchtext.vocab.Vocab is Vocab
+        assert AnnData is anndata.AnnData
+        assert isinstance(anything, type)
+        assert seaborn is not json
+    assert {"torchtext", "scanpy", "seaborn", "sklearn.metrics"} <= set(names)
+    assert sys.modules["seaborn"] is json
+    assert "torchtext" not in sys.modules

@@ -85,12 +85,12 @@ def test_cells_to_calibrate_with_are_not_those_that_are_judged(cells, tmp_path):
 
 def test_long_cells_have_the_genes_that_were_asked_for_and_real_counts(cells, tmp_path):
     (tmp_path / "vocab.json").write_text(json.dumps({f"g{i}": i for i in range(25)}))
-    draw_long(cells, tmp_path / "vocab.json", tmp_path / "long.h5ad", 3, 24, 0)
+    assert draw_long(cells, tmp_path / "vocab.json", tmp_path / "long.h5ad", 3, 24, 0)
     made = anndata.read_h5ad(tmp_path / "long.h5ad").X.toarray()
     assert (np.count_nonzero(made[:, :25], axis=1) >= 24).all()
     assert np.array_equal(made, np.round(made))
-    with pytest.raises(SystemExit, match="no 3 groups"):
-        draw_long(cells, tmp_path / "vocab.json", tmp_path / "longer.h5ad", 3, 26, 0)
+    assert not draw_long(cells, tmp_path / "vocab.json", tmp_path / "long.h5ad", 3, 26, 0)
+    assert not (tmp_path / "long.h5ad").exists()
 
 
 def test_start_and_steady_state_share_the_time_of_a_process():
@@ -141,6 +141,13 @@ def test_the_table_has_a_row_a_side_and_says_who_did_not_run(record):
     text = markdown(record)
     for words in ("| the original | 3 | 42.0 (40.0 to 44.0) |", "12.0 x", "84 % of bf16", "Not run: the int8: no int8"):
         assert words in text
+
+
+def test_a_peer_that_answers_all_cells_at_once_has_no_steady_state(record):
+    record.entries[0].runs = [Run(42.0, 0.0, ((40.0, 8),), 1)]
+    assert np.isnan(ratios(record)["original"][1])
+    assert "| the original | 12.0 x | - | 12 x |" in markdown(record)
+    assert "all cells in one batch" in svg(record)
 
 
 def test_the_chart_is_svg_with_a_bar_a_side(record):
