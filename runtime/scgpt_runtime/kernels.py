@@ -1,8 +1,9 @@
 """The tokenizer's inner loops: one row of a CSR matrix becomes one cell's tokens.
 
 In: bare arrays and scratch that the caller made. Out: ids, codes or values, ends and faults. No allocation per
-cell, no sort of values that are small whole numbers, no knowledge of files or models. The rules are those of
-docs/contract.md. All compiled functions stand in this file, as numba's cache notices changes of one file only.
+cell; no sort of values that are small whole numbers, and of scaled or logged counts only of the distinct ones; no
+knowledge of files or models. The rules are those of docs/contract.md. All compiled functions stand in this file, as
+numba's cache notices changes of one file only.
 """
 
 import math
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from scgpt_runtime.jit import cached, inner
 from scgpt_runtime.workspace import Cells, Columns, Rules, Scratch, Tokens, scratch
 
-__all__ = ["DIGITS", "WHOLE_LIMIT", "bins_from_draws", "tokenize_rows"]
+__all__ = ["DIGITS", "FEW", "WHOLE_LIMIT", "bins_from_draws", "tokenize_rows"]
 
 Array = NDArray[Any]
 
@@ -24,6 +25,9 @@ WHOLE_LIMIT = 2048
 
 DIGITS = 2048
 """Digits of the radix sort: three of 11 bits hold the 31 bits of a positive float32."""
+
+FEW = 128
+"""Values of which no more are distinct are found in a table, not sorted."""
 
 # CellFault as plain numbers: this module stands below the one that names them.
 NO_COUNTS, NO_KNOWN_GENE, NAN, INFINITE, NEGATIVE, BAD_INDEX = 1, 2, 3, 4, 5, 6
@@ -35,6 +39,7 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _TIE, _SAMPLE = np.uint64(0x7469655F64726177), np.uint64(0x6B6565705F647277)  # "tie_draw", "keep_drw" in ASCII
 _27, _30, _31, _11, _54, _58 = (np.uint64(shift) for shift in (27, 30, 31, 11, 54, 58))
 _BUCKETS = 1 << 10  # of hashes, by their 10 highest bits
+_SLOTS = 1 << 10  # by the 10 highest bits of a product
 _DIGIT_BITS, _DIGIT_MASK = 11, np.uint32(DIGITS - 1)
 
 # Place of the lowest set bit, by a de Bruijn sequence.
@@ -196,13 +201,41 @@ def _levels(n: int, s: Scratch) -> int:
         largest = max(largest, value)
         whole &= value == np.floor(value)
     if not whole or largest >= WHOLE_LIMIT:
-        return _levels_by_sorting(n, s)
+        n_levels = _levels_of_few(n, s)
+        return n_levels if n_levels else _levels_by_sorting(n, s)
     n_levels = int(largest) + 1
     s.counts[:n_levels] = 0
     for t in range(n):
         level = int(s.values[t])
         s.level[t] = level
         s.counts[level] += 1
+    return n_levels
+
+
+@inner
+def _levels_of_few(n: int, s: Scratch) -> int:
+    """Do the same for values of which few are distinct, as scaled or logged counts are; 0 where there are too many."""
+    bits = s.values[:n].view(np.uint32)
+    s.slots[:] = 0  # no positive value has these bits
+    n_levels = 0
+    for t in range(n):
+        slot = np.int64((np.uint64(bits[t]) * _GAMMA) >> _54)
+        while s.slots[slot] != bits[t] and s.slots[slot] != 0:
+            slot = (slot + 1) % _SLOTS
+        if s.slots[slot] == 0:
+            if n_levels == FEW:
+                return 0
+            s.slots[slot], s.named[slot] = bits[t], n_levels
+            s.primary[n_levels], s.secondary[n_levels], s.highest[n_levels] = bits[t], n_levels, 0
+            n_levels += 1
+        s.level[t] = s.named[slot]
+        s.highest[s.level[t]] += 1
+    _sort_pairs(s.primary[:n_levels], s.secondary[:n_levels])
+    for level in range(n_levels):
+        first_name = np.int64(s.secondary[level])
+        s.width[first_name], s.counts[level] = level, s.highest[first_name]
+    for t in range(n):
+        s.level[t] = s.width[s.level[t]]
     return n_levels
 
 
@@ -289,7 +322,7 @@ def bins_from_draws(values: Array, draws: Array, quantiles: Array) -> NDArray[np
     (n,) uint8 bins from 1 to n_edges.
     """
     bins = np.empty(len(values), np.uint8)
-    _bins(values, draws, quantiles, bins, scratch(0, 0, len(values), WHOLE_LIMIT, DIGITS))
+    _bins(values, draws, quantiles, bins, scratch(0, 0, len(values), WHOLE_LIMIT, DIGITS, FEW))
     return bins
 
 

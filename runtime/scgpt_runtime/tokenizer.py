@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scgpt_runtime.cells import CellBlock, TokenBlock
 from scgpt_runtime.errors import CellsError, GenesError, OptionError
-from scgpt_runtime.kernels import DIGITS, WHOLE_LIMIT, tokenize_rows
+from scgpt_runtime.kernels import DIGITS, FEW, WHOLE_LIMIT, tokenize_rows
 from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.workspace import Cells, Columns, Rules, Tokens, scratch
 
@@ -94,7 +94,7 @@ def _tokenize_rows(first: int, last: int, cells: Cells, places: Columns, rules: 
         ends=np.zeros(len(stored) + 1, np.int64),
         faults=np.zeros(len(stored), np.uint8),
     )
-    memory = scratch(len(places.place), len(places.ids), int(stored.max(initial=0)), WHOLE_LIMIT, DIGITS)
+    memory = scratch(len(places.place), len(places.ids), int(stored.max(initial=0)), WHOLE_LIMIT, DIGITS, FEW)
     tokenize_rows(first, cells, places, rules, out, memory)
     end = int(out.ends[-1])
     return out._replace(ids=out.ids[:end], codes=out.codes[:end], values=out.values[:end])

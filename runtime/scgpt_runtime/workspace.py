@@ -110,11 +110,14 @@ class Scratch(NamedTuple):
     counts: NDArray[np.int32]
     highest: NDArray[np.int32]
     width: NDArray[np.int32]
+    # by slot of a table of distinct values
+    slots: NDArray[np.uint32]
+    named: NDArray[np.int32]
     # by digit
     buckets: NDArray[np.int32]
 
 
-def scratch(n_columns: int, n_known: int, longest: int, whole_limit: int, digits: int) -> Scratch:
+def scratch(n_columns: int, n_known: int, longest: int, whole_limit: int, digits: int, few: int) -> Scratch:
     """Make the memory of one thread for rows of at most `longest` stored values; the kernels say the other sizes.
 
     Parameters
@@ -123,8 +126,8 @@ def scratch(n_columns: int, n_known: int, longest: int, whole_limit: int, digits
         Columns of the matrix, and places of known ones.
     longest
         Most stored values of a row.
-    whole_limit, digits
-        The kernels' ``WHOLE_LIMIT`` and ``DIGITS``.
+    whole_limit, digits, few
+        The kernels' ``WHOLE_LIMIT``, ``DIGITS`` and ``FEW``.
     """
     levels = max(whole_limit, longest) + 1
     return Scratch(
@@ -145,5 +148,7 @@ def scratch(n_columns: int, n_known: int, longest: int, whole_limit: int, digits
         counts=np.empty(levels, np.int32),
         highest=np.empty(levels, np.int32),
         width=np.empty(levels, np.int32),
+        slots=np.empty(1 << 10, np.uint32),
+        named=np.empty(1 << 10, np.int32),
         buckets=np.empty(digits, np.int32),
     )

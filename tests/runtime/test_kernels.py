@@ -54,6 +54,14 @@ def test_counting_and_sorting_give_the_same_bins(largest) -> None:
     )
 
 
+@pytest.mark.parametrize("distinct", [1, 2, kernels.FEW - 1, kernels.FEW, kernels.FEW + 1, 3 * kernels.FEW])
+def test_values_looked_up_in_a_table_get_the_bins_of_sorted_ones(distinct) -> None:
+    rng = np.random.default_rng(distinct)
+    values = np.log1p(rng.permutation(np.arange(4 * distinct) % distinct) + 0.5).astype(np.float32)
+    draws = rng.random(len(values))
+    assert np.array_equal(bins_from_draws(values, draws, QUANTILES), original_bins(values, draws))
+
+
 def test_extreme_draws_stay_inside_the_edges() -> None:
     values = np.full(2, 3, np.float32)
     assert bins_from_draws(values, np.array([0.0, 1 - 2.0**-53]), QUANTILES).tolist() == [50, 1]
