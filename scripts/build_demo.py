@@ -9,6 +9,7 @@ the runtime's tokenizer and ONNX Runtime. Without --data only the bundle and its
 
 import argparse
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -140,7 +141,8 @@ def precisions(bundle: Bundle, split: Split) -> Figures:
             whole = CellBlock(counts.indptr.astype(np.int64), counts.indices.astype(np.int32), counts.data, 0)
             cells = LabelledCells(whole, names, question.true[question.true != ""], np.empty(0, str))
             told = compare(bundle, cells, CompareOptions(classes=question.types), print)
-            found["compared"][question.name] = json.loads(told.to_json())
+            load = round(os.getloadavg()[0], 1)  # above the number of cores: other work slowed all rows down
+            found["compared"][question.name] = json.loads(told.to_json()) | {"load": load}
     return found
 
 

@@ -209,10 +209,13 @@ def compared(found: Figures, manifest: Manifest) -> list[str]:
         "nothing else of them. By `scgpt-infer compare`, on cells that calibration and training never saw: 1 - cosine "
         "to fp32, the share of each cell's 15 nearest neighbours in fp32 that are kept, labels by the vote of 15 "
         f"neighbours ({FOLDS} folds), the classifier, and cells/s on {found['cores']} cores ({found['machine']}), "
-        "taken in turns. This model is so small that speeds say little about large ones.",
+        "taken in turns. This model is so small that speeds say little about large ones, and less where the load is "
+        "above the number of cores.",
     ]
     for name, figures in found["compared"].items():
-        lines += ["", f"{name[0].upper() + name[1:]}, {figures['cells']:,} cells:", "", *table(*_compared(figures))]
+        what = f"{name[0].upper() + name[1:]}, {figures['cells']:,} cells"
+        what += f" (load of the machine while timed: {figures['load']:g}):"
+        lines += ["", what, "", *table(*_compared(figures))]
     return lines
 
 
