@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -32,8 +33,9 @@ from scgpt_infer.readers.chunks import inflated
 from scgpt_infer.readers.matrix import CsrRows, blocks
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import CellBlock
+from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.tokenizer import tokenize
-from scgpt_runtime.vocab import choose
+from scgpt_runtime.vocab import Vocabulary, choose
 
 GOAL = 20e6
 """Tokens a second, from CSR in memory, on all threads."""
@@ -48,9 +50,22 @@ STORED = {
 Case = Callable[[], int]  # gives the tokens, or the stored values, that it made
 
 
-def in_memory(cells: list[CellBlock], columns: np.ndarray, bundle: Bundle, threads: int) -> int:
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the tokenizer takes of a bundle, read once: reading a vocabulary takes longer than a block of cells."""
+
+    settings: TokenizerSettings
+    vocabulary: Vocabulary
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "Rules":
+        """The rules of a bundle."""
+        return cls(bundle.manifest.tokenizer, bundle.vocabulary())
+
+
+def in_memory(cells: list[CellBlock], columns: np.ndarray, bundle: Rules, threads: int) -> int:
     """Tokens of blocks in memory."""
-    settings, size = bundle.manifest.tokenizer, len(bundle.vocabulary())
+    settings, size = bundle.settings, len(bundle.vocabulary)
     return sum(len(tokenize(block, columns, settings, size, threads).ids) for block in cells)
 
 
@@ -78,7 +93,7 @@ def matrix_of(cells: list[CellBlock], n_genes: int) -> sparse.csr_matrix:
 def memory_cases(given: argparse.Namespace, inputs: dict[str, list[CellBlock]], columns: np.ndarray) -> dict[str, Case]:
     """The tokenizer, and the original's way on the first cells."""
     bundle = given.bundle
-    settings, known = bundle.manifest.tokenizer, np.flatnonzero(columns >= 0)
+    settings, known = bundle.settings, np.flatnonzero(columns >= 0)
     limits = settings.max_length, settings.pad_id
     ways = {"the original's way in numpy": lambda cells: original_tokens.by_numpy(cells, *limits)}
     if given.original:
@@ -117,7 +132,7 @@ def read_alone(path: Path, threads: int) -> int:
     return sum(len(block.data) for block in from_file(path, threads))
 
 
-def read_and_tokenize(path: Path, threads: int, columns: np.ndarray, bundle: Bundle) -> int:
+def read_and_tokenize(path: Path, threads: int, columns: np.ndarray, bundle: Rules) -> int:
     """Tokens of a file, one block after the other."""
     return sum(in_memory([block], columns, bundle, max(threads, 1)) for block in from_file(path, threads))
 
@@ -144,11 +159,11 @@ def table(title: str, rates: dict[str, list[float]]) -> None:
 def main(arguments: list[str]) -> int:
     """Measure, print, write."""
     given = _parser().parse_args(arguments)
-    given.bundle = models.resolve(given.bundle)
+    given.bundle = Rules.of(models.resolve(given.bundle))
     with open_cells(given.cells) as source:
         if source.values != "integer":
             raise SystemExit(f"{given.cells}: {source.counts} is {source.values}; expected a file of raw counts.")
-        columns = choose(source.gene_names, given.bundle.vocabulary()).columns
+        columns = choose(source.gene_names, given.bundle.vocabulary).columns
         counts = list(source.blocks(RANGE_ROWS))
     inputs = {"integer": counts, "log1p": [logged(block) for block in counts]}
     stored, tokens = sum(len(b.data) for b in counts), in_memory(counts, columns, given.bundle, 1)
