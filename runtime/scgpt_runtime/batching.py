@@ -13,7 +13,7 @@ from scgpt_runtime.manifest import TokenizerSettings
 __all__ = ["batches"]
 
 
-def batches(tokens: TokenBlock, settings: TokenizerSettings, budget: int) -> list[Batch]:
+def batches(tokens: TokenBlock, settings: TokenizerSettings, budget: int, step: int = 1) -> list[Batch]:
     """Cut a block into batches, longest cells first.
 
     Parameters
@@ -24,6 +24,8 @@ def batches(tokens: TokenBlock, settings: TokenizerSettings, budget: int) -> lis
         Give the id and the value that padding carries.
     budget
         Largest number of cells times length; one cell that is longer still makes a batch of its own.
+    step
+        Lengths of batches are multiples of this, for a provider to which each new length is work and memory.
 
     Returns
     -------
@@ -36,7 +38,7 @@ def batches(tokens: TokenBlock, settings: TokenizerSettings, budget: int) -> lis
     order = order[: np.count_nonzero(lengths)]
     made, start = [], 0
     while start < len(order):
-        longest = int(lengths[order[start]])
+        longest = -(-int(lengths[order[start]]) // step) * step
         stop = start + max(1, budget // longest)
         made.append(_pad(tokens, settings, order[start:stop], longest))
         start = stop

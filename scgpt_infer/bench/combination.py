@@ -134,7 +134,7 @@ def _throughputs(engine: Engine, order: Order) -> tuple[tuple[Run, ...], tuple[R
     runs = tuple(for_seconds(length, _cells_of(engine, length, order.seed, 2 * instances)) for length in order.lengths)
     if order.sample is None:
         return runs, ()
-    work = batches(load_tokens(Path(order.sample)), engine.settings, engine.batch_tokens)
+    work = engine.batches(load_tokens(Path(order.sample)))
     first = throughput(engine, work, len(work), None)  # a length that a provider has not seen yet may cost extra
     turns = max(1, round(order.seconds / first.seconds))
     return runs, (throughput(engine, work, len(work) * turns, meter),)
@@ -144,7 +144,7 @@ def _cells_of(engine: Engine, length: int, seed: int, n_batches: int) -> list[Ba
     """Batches of random cells of one length, filled as the engine fills them."""
     a_batch = max(1, engine.batch_tokens // length)
     tokens = random_tokens(n_batches * a_batch, length, engine.settings, len(engine.vocabulary), seed)
-    return batches(tokens, engine.settings, engine.batch_tokens)
+    return engine.batches(tokens)
 
 
 def _alone(bundle: Bundle, options: EngineOptions, cache: Path, order: Order) -> tuple[Latencies, ...]:

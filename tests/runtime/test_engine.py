@@ -102,6 +102,14 @@ def test_what_cannot_change_a_vector_does_not_change_its_id(bundle, same):
         assert one.vector_id == two.vector_id
 
 
+@pytest.mark.parametrize(("provider", "step"), [("cpu", 1), ("openvino", 16)])
+def test_lengths_of_batches_suit_the_provider(bundle, provider, step):
+    with Engine.open(bundle, EngineOptions(provider, "fp32")) as engine:
+        packed = engine.batches(toy.tokens_of([2, 3, 16, 17, 24]))
+    assert all(batch.ids.shape[1] % step == 0 for batch in packed)
+    assert sum(batch.ids.shape[1] - int(batch.lengths.max()) for batch in packed) < step * len(packed)
+
+
 def test_a_shorter_maximum_is_kept(bundle):
     with Engine.open(bundle, EngineOptions(max_length=5)) as engine:
         (result,) = engine.run([toy.cells(20)], COLUMNS)
