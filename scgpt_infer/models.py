@@ -21,7 +21,7 @@ from scgpt_infer import __version__
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.errors import BundleError, CheckpointError, MissingDependencyError, OptionError
 
-__all__ = ["SHIPPED", "is_bundle", "open_bundle", "resolve", "usable_cache", "user_cache"]
+__all__ = ["SHIPPED", "is_bundle", "lasting_cache", "open_bundle", "resolve", "usable_cache", "user_cache"]
 
 SHIPPED = ("demo",)
 """Names of the models that come with the package."""
@@ -106,16 +106,21 @@ def user_cache(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 def usable_cache(cache_dir: Path | None = None) -> Path:
     """A folder that can be written: the one given, else the user's, else a private temporary one."""
+    return lasting_cache(cache_dir) or _private_cache()
+
+
+def lasting_cache(cache_dir: Path | None = None) -> Path | None:
+    """A folder that can be written and that the next process finds again; None where there is none."""
     folder = cache_dir or user_cache()
     if folder is None:
-        return _private_cache()
+        return None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        _log.info("%s cannot be written (%s); a temporary folder serves as cache", folder, error.strerror)
-        return _private_cache()
+        _log.info("%s cannot be written (%s)", folder, error.strerror)
+        return None
 
 
 @cache

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from scgpt_runtime.errors import OptionError, ProviderError
 from scgpt_runtime.machine import CoreReport, cores, processor
 from scgpt_runtime.manifest import GraphRecord, Manifest
-from scgpt_runtime.providers import PROVIDERS, ProviderChoice, obstacle, openvino_computes
+from scgpt_runtime.providers import BF16_UNITS, PROVIDERS, ProviderChoice, obstacle, openvino_computes
 
 __all__ = ["Asked", "candidates", "layouts"]
 
@@ -18,8 +18,7 @@ _NOT_INSTALLED = "the processor's fast arithmetic is left unused"
 _LIKE_BF16 = 1e-3
 """auto takes int8 only where no golden cell is further from fp32 than bf16 may be (1 - cosine)."""
 
-_VNNI = ("avx512_vnni", "avx_vnni", "i8mm")
-_HARDWARE = {"bf16": ("amx_bf16", "avx512_bf16", "bf16"), "int8": ("amx_int8", *_VNNI)}
+_INT8_UNITS = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm")
 
 _log = logging.getLogger(__name__)
 
@@ -106,10 +105,6 @@ def _check(asked: Asked) -> None:
         number = getattr(asked, name)
         if number is not None and number < 1:
             raise OptionError(f"{name} is {number}; expected 1 or more.")
-    if asked.threads is not None and asked.instances is not None and asked.instances > asked.threads:
-        raise OptionError(
-            f"instances is {asked.instances}, but threads is {asked.threads}: each instance needs a core."
-        )
     if asked.device not in ("auto", "0"):
         raise OptionError(f"device is {asked.device!r}, but a processor is one device: leave it at auto.")
 
@@ -150,9 +145,9 @@ def _auto_openvino(able: list[str], manifest: Manifest) -> list[tuple[str, str]]
     has = processor().features
     ranked = []
     if "bf16" in able:
-        units = ", ".join(name for name in _HARDWARE["bf16"] if name in has) or "as OpenVINO says"
+        units = ", ".join(name for name in BF16_UNITS if name in has) or "as OpenVINO says"
         ranked.append(("bf16", f"bf16, which this processor multiplies in hardware ({units})"))
-    elif "int8" in able and any(name in has for name in _HARDWARE["int8"]) and _close(manifest):
+    elif "int8" in able and any(name in has for name in _INT8_UNITS) and _close(manifest):
         ranked.append(("int8", "int8, which this processor multiplies in hardware; it has no bf16"))
     if "fp32" in able:
         ranked.append(("fp32", "fp32, the reference's own precision"))
@@ -178,9 +173,11 @@ def _graph_for(provider: str, precision: str) -> tuple[str, str]:
 
 def _layout(asked: Asked, found: CoreReport) -> tuple[int, int]:
     """Instances and threads of each: one instance a core answers most cells a second."""
-    total = asked.threads or found.usable
-    instances = min(asked.instances or total, total)
-    return instances, max(1, total // instances)
+    total = min(asked.threads or found.usable, found.affinity)
+    instances = asked.instances or total
+    if instances > total:
+        raise OptionError(f"instances is {instances}, but {total} threads are there: each instance needs a core.")
+    return instances, total // instances
 
 
 def _why_provider(provider: str, asked: str) -> str:
@@ -190,8 +187,11 @@ def _why_provider(provider: str, asked: str) -> str:
 
 
 def _why_cores(asked: Asked, found: CoreReport) -> str:
+    instances, threads = _layout(asked, found)
     if asked.threads is not None:
-        return f"{asked.threads} threads as asked"
+        used = instances * threads
+        less = f", {used} used by {instances} instances of {threads} on {found.affinity} cores"
+        return f"{asked.threads} threads as asked" + (less if used < asked.threads else "")
     if found.usable < found.host:
         return f"{found.usable} of the host's {found.host} cores, the share that this process is granted"
     return f"all {found.host} cores"

@@ -4,6 +4,7 @@ It owns the open graph and the settings in force. It knows nothing of files of c
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ made: at full size 11 ms and 0.8 MB a length and instance, where 8 tokens of pad
 
 _FED = ("ids", "values", "lengths")
 Genes = Literal["exact", "alias"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ class Engine:
         options: EngineOptions = EngineOptions(),
         task: str = "embed",
         cache_dir: Path | None = None,
+        say: Callable[[str], None] = _log.info,
     ) -> Self:
         """Open a bundle's graph with what suits this machine.
 
@@ -148,6 +152,8 @@ class Engine:
         cache_dir
             Where measurements and proofs are remembered. None: ``auto`` follows the rule without measuring, and
             what has to be proven is proven at each start.
+        say
+            Told when a measurement begins.
 
         Raises
         ------
@@ -168,8 +174,10 @@ class Engine:
             bundle.graph(task, options.precision)  # raises, and lists the tasks there are
         for graph in of_task:
             _check_feed(graph)
+            _cell_outputs(graph)
         asked = Asked(options.provider, options.precision, options.device, options.threads, options.instances)
-        choice, session = open_best(bundle, asked, task, cache_dir)
+        longest = max(settings.max_length, options.batch_tokens or 0)
+        choice, session = open_best(bundle, asked, task, cache_dir, longest, say)
         batch_tokens = options.batch_tokens or BATCH_TOKENS[choice.provider]
         graph = graph_for(bundle, task, choice)
         return cls(bundle, graph, session, choice, settings, genes=options.genes, batch_tokens=batch_tokens)

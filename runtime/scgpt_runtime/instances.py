@@ -4,9 +4,11 @@ In: a function that answers a batch, and how many calls of it may run at a time.
 instance. It knows neither models nor blocks.
 """
 
+import atexit
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,6 +22,7 @@ __all__ = ["Done", "Instances"]
 
 _Tag = TypeVar("_Tag")
 _JOIN_SECONDS = 5.0
+_at_work: "weakref.WeakSet[Instances[Any]]" = weakref.WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Instances(Generic[_Tag]):
         ]
 
     def __enter__(self) -> Self:
+        _at_work.add(self)
         for thread in self._threads:
             thread.start()
         return self
@@ -73,11 +77,17 @@ class Instances(Generic[_Tag]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the threads, each after the batch it is at."""
         self._stop.set()
         for _ in self._threads:
             self._waiting.put(None)
+        until = time.monotonic() + _JOIN_SECONDS
         for thread in self._threads:  # daemons: an instance that hangs must not hang the caller
-            thread.join(_JOIN_SECONDS)
+            thread.join(max(0.0, until - time.monotonic()))
+        _at_work.discard(self)
 
     def hand_in(self, tag: _Tag, batch: Batch) -> None:
         """Queue a batch; it is never refused."""
@@ -112,3 +122,10 @@ class Instances(Generic[_Tag]):
                 self._done.put(error)
             else:
                 self._done.put(Done(tag, batch, answers, time.perf_counter() - start))
+
+
+@atexit.register
+def _end_all() -> None:
+    """A thread that is inside the model's library when the interpreter ends would take the process down with it."""
+    for instances in list(_at_work):
+        instances.end()

@@ -184,10 +184,22 @@ def _cpu_limit(folder: Path) -> float | None:
 
 
 def _memory_left(folder: Path) -> int | None:
-    """Bytes that one control group still grants."""
+    """Bytes that one control group still grants; what it holds of files only because nobody needed the room counts."""
     for limit, used in _MEMORY_FILES:
         try:
-            return int((folder / limit).read_text(encoding="ascii")) - int((folder / used).read_text(encoding="ascii"))
+            granted, taken = (int((folder / name).read_text(encoding="ascii")) for name in (limit, used))
         except (OSError, ValueError):  # no such file, or the limit is "max"
             continue
+        return granted - taken + _file_cache(folder)
     return None
+
+
+def _file_cache(folder: Path) -> int:
+    """Bytes of files that a control group holds and gives up when asked."""
+    try:
+        lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+        told = {name: int(value) for name, value in (line.split() for line in lines)}
+    except (OSError, ValueError):
+        return 0
+    prefix = "total_" if "total_inactive_file" in told else ""  # version 1 counts groups below apart
+    return told.get(f"{prefix}inactive_file", 0) + told.get(f"{prefix}active_file", 0)

@@ -4,12 +4,13 @@ In: a bundle, a task and what was asked for. Out: the choice that runs, with its
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.choosing import Asked, candidates
-from scgpt_runtime.errors import MissingDependencyError, ProviderError
+from scgpt_runtime.errors import InternalError, MissingDependencyError, ProviderError
 from scgpt_runtime.machine import free_memory
 from scgpt_runtime.proof import prove
 from scgpt_runtime.providers import ProviderChoice
@@ -28,7 +29,14 @@ _BUFFERS = 16
 _log = logging.getLogger(__name__)
 
 
-def open_best(bundle: Bundle, asked: Asked, task: str, cache_dir: Path | None) -> tuple[ProviderChoice, GraphRunner]:
+def open_best(
+    bundle: Bundle,
+    asked: Asked,
+    task: str,
+    cache_dir: Path | None,
+    longest: int,
+    say: Callable[[str], None] = _log.info,
+) -> tuple[ProviderChoice, GraphRunner]:
     """Open what runs a task fastest here and answers rightly.
 
     Parameters
@@ -41,33 +49,41 @@ def open_best(bundle: Bundle, asked: Asked, task: str, cache_dir: Path | None) -
         The task.
     cache_dir
         Where measurements and proofs are remembered.
+    longest
+        Most tokens of a batch, which decides what an instance needs.
+    say
+        Told when a measurement begins.
 
     Raises
     ------
     OptionError, ProviderError, BundleError, MissingDependencyError
         Nothing that was asked for can be had here.
     """
-    ranked = tuple(within_memory(bundle, task, choice) for choice in candidates(bundle.manifest, asked, task))
-    ranked = fastest_first(bundle, ranked, asked, task, cache_dir)
+    ranked = fastest_first(bundle, candidates(bundle.manifest, asked, task), asked, task, cache_dir, say=say)
+    ranked = tuple(within_memory(bundle, task, choice, longest) for choice in ranked)
     for choice in ranked[:-1]:
         try:
             return _open_one(bundle, choice, task, cache_dir)
-        except (ProviderError, MissingDependencyError) as error:
+        except (ProviderError, MissingDependencyError, InternalError) as error:
             _log.warning("%s does not run here, the next best is taken: %s", choice.name, error)
     return _open_one(bundle, ranked[-1], task, cache_dir)
 
 
-def within_memory(bundle: Bundle, task: str, choice: ProviderChoice, free: int | None = None) -> ProviderChoice:
+def within_memory(
+    bundle: Bundle, task: str, choice: ProviderChoice, longest: int, free: int | None = None
+) -> ProviderChoice:
     """The same choice with no more instances than the memory that is left can hold.
 
     Parameters
     ----------
     bundle
-        Tells sizes: weights, width, heads, longest cell.
+        Tells sizes: weights, width, heads.
     task
         The task.
     choice
         What is wanted.
+    longest
+        Most tokens of a batch.
     free
         Bytes that may still be taken; None: what the machine says.
     """
@@ -77,12 +93,14 @@ def within_memory(bundle: Bundle, task: str, choice: ProviderChoice, free: int |
     manifest = bundle.manifest
     folder = graph_for(bundle, task, choice).path.rpartition("/")[0]
     weights = max((record.size for record in manifest.files if record.path.startswith(f"{folder}/")), default=0)
-    length, heads = manifest.tokenizer.max_length, int(manifest.args.get("nheads", 8))
-    each = 4 * length * (_BUFFERS * manifest.dim + 2 * heads * length)
+    heads = int(manifest.args.get("nheads", 8))
+    each = 4 * longest * (_BUFFERS * manifest.dim + 2 * heads * longest)
     fit = max(1, (free - _COPIES * weights) // each)
     if fit >= choice.instances:
         return choice
-    why = f"{choice.why}; {fit} instances, since {free / 2**30:.1f} GiB of memory are free"
+    told = f"{fit} instances instead of {choice.instances}, since {free / 2**30:.1f} GiB of memory are free"
+    _log.warning("%s %s runs in %s.", choice.provider, choice.precision, told)
+    why = f"{choice.why}; {told}"
     return replace(choice, instances=fit, threads=choice.instances * choice.threads // fit, why=why)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scgpt_runtime.cells import Batch
 from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.manifest import TensorSpec
-from scgpt_runtime.providers import ProviderChoice, installed, openvino_core
+from scgpt_runtime.providers import ProviderChoice, installed, openvino_computes, openvino_core
 
 __all__ = ["OpenVINOSession"]
 
@@ -105,6 +105,9 @@ class OpenVINOSession:
             raise InternalError(f"The session of {self._path} was used after it was closed.")
         self._check(arrays)
         request = self._requests.get()
+        if request is None:  # closed meanwhile: pass it on to whoever waits, too
+            self._requests.put(None)
+            raise InternalError(f"The session of {self._path} was closed while it was used.")
         try:
             # Inputs are lent for the call; outputs are copied, since the request's buffers serve the next batch.
             answers = request.infer(dict(arrays), share_inputs=True, share_outputs=True)
@@ -117,7 +120,8 @@ class OpenVINOSession:
                 ) from error
             raise InternalError(f"OpenVINO failed on {self._path}: {_first_line(error)}.") from error
         finally:
-            self._requests.put(request)
+            if self._model is not None:
+                self._requests.put(request)
 
     def _check(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """OpenVINO would convert another dtype without a word."""
@@ -128,9 +132,13 @@ class OpenVINOSession:
                 raise InternalError(f"{self._path} wants {spec.name} as {spec.dtype} {spec.shape}, not {told}.")
 
     def close(self) -> None:
-        """Let go of the weights and buffers."""
+        """Let go of the weights and buffers; whoever waits for an instance gets an error."""
+        if self._model is None:
+            return
         self._model = None
-        self._requests = queue.LifoQueue()
+        while not self._requests.empty():
+            self._requests.get_nowait()
+        self._requests.put(None)
 
 
 def _settings(choice: ProviderChoice) -> dict[str, Any]:
@@ -148,7 +156,7 @@ def _settings(choice: ProviderChoice) -> dict[str, Any]:
 
 
 def _beside_int8() -> str:
-    return "bf16" if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+    return "bf16" if "bf16" in openvino_computes() else "f32"
 
 
 def _version() -> str:

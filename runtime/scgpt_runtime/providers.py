@@ -6,7 +6,9 @@ graph and knows no bundle.
 
 import importlib
 import logging
+import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +18,11 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any
 
-from scgpt_runtime.errors import MissingDependencyError
+from scgpt_runtime.errors import MissingDependencyError, ProviderError
+from scgpt_runtime.machine import processor
 
 __all__ = [
+    "BF16_UNITS",
     "ONNXRUNTIME_NAMES",
     "PROVIDERS",
     "ProviderChoice",
@@ -41,11 +45,15 @@ ONNXRUNTIME_NAMES = {
 }
 """ONNX Runtime's name of those that it runs; ``openvino`` is a library of its own."""
 
+BF16_UNITS = ("amx_bf16", "avx512_bf16", "bf16")
+"""Instruction sets that multiply bf16."""
+
 _ON_GPU = ("cuda", "tensorrt")
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "openvino")
 _REPAIR = 'pip uninstall -y onnxruntime onnxruntime-gpu && pip install "scgpt-infer[{extra}]"'
 
 _log = logging.getLogger(__name__)
+_opening = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +145,8 @@ def onnxruntime() -> ModuleType:
     MissingDependencyError
         It is not installed, or only remains of it are.
     """
+    # Its official builds report use to their maker unless told not to before they load.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         module = importlib.import_module("onnxruntime")
     except ImportError as error:
@@ -151,7 +161,6 @@ def onnxruntime() -> ModuleType:
     return module
 
 
-@cache
 def openvino_core() -> Any:
     """OpenVINO's entrance, one a process.
 
@@ -159,11 +168,26 @@ def openvino_core() -> Any:
     ------
     MissingDependencyError
         OpenVINO is not installed or does not load.
+    ProviderError
+        This process was forked from one that used OpenVINO, whose threads did not come along.
     """
+    with _opening:  # several threads may open their first model at once
+        core, process = _opened_core()
+    if process != os.getpid():
+        raise ProviderError(
+            "OpenVINO was used before this process was forked, and would wait for threads that are not here. "
+            "Start workers afresh, multiprocessing.set_start_method('spawn'), or take --provider cpu."
+        )
+    return core
+
+
+@cache
+def _opened_core() -> tuple[Any, int]:
+    """OpenVINO's entrance, and the process that opened it."""
     try:
         with warnings.catch_warnings(), _without("openvino_telemetry"):
             warnings.simplefilter("ignore")
-            return importlib.import_module("openvino").Core()
+            return importlib.import_module("openvino").Core(), os.getpid()
     except Exception as error:  # a missing system library raises what the loader likes
         raise MissingDependencyError(
             f'OpenVINO cannot be loaded ({error}). Install it: pip install "scgpt-infer[cpu]"'
@@ -180,7 +204,7 @@ def _without(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         if before is not None:
             sys.modules[name] = before
 
@@ -195,6 +219,9 @@ def openvino_computes() -> tuple[str, ...]:
     except (MissingDependencyError, RuntimeError):
         return ()
     native = {"BF16": "bf16", "FP16": "fp16", "FP32": "fp32", "INT8": "int8"}
+    has = processor().features
+    if has and not any(name in has for name in BF16_UNITS):
+        del native["BF16"]  # it is emulated there, slower than fp32
     return tuple(name for word, name in native.items() if word in able)
 
 
@@ -213,7 +240,10 @@ def obstacle(provider: str) -> str | None:
         return None if openvino_computes() else "OpenVINO finds no processor that it can use here."
     if problem:
         _log.warning(problem)
-    offered = available()
+    try:
+        offered = available()
+    except MissingDependencyError as error:
+        return str(error)
     if provider in _ON_GPU and ONNXRUNTIME_NAMES[provider] not in offered:
         first = "pip uninstall -y onnxruntime && " if "onnxruntime" in installed() else ""
         return (

@@ -153,7 +153,8 @@ class Session:
 def _options(runtime: Any, choice: ProviderChoice) -> Any:
     """Session options: all decided here, none read from a bundle."""
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = choice.threads
+    # One pool serves all instances, and each caller works beside it.
+    options.intra_op_num_threads = choice.cores - choice.instances + 1
     options.inter_op_num_threads = 1
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _FATAL_ONLY

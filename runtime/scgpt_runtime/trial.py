@@ -66,6 +66,7 @@ def fastest_first(
     task: str,
     cache_dir: Path | None,
     opener: Opener = open_graph,
+    say: Callable[[str], None] = _log.info,
 ) -> tuple[ProviderChoice, ...]:
     """Put the choice that a measurement found fastest before the rule's.
 
@@ -80,28 +81,31 @@ def fastest_first(
     task
         A task whose graph takes tokens.
     cache_dir
-        Where the outcome is remembered; None: the rule decides.
+        Where the outcome is remembered; None, or a folder that cannot be written: the rule decides.
     opener
         Opens a graph.
+    say
+        Told when a measurement begins.
 
     Returns
     -------
     tuple of ProviderChoice
         The same, in another order or layout, each `why` with its figure.
     """
-    if not asked.open or cache_dir is None or not _worth_it(ranked):
+    if not asked.open or cache_dir is None or not _worth_it(ranked, asked):
         return ranked
     remembered = Remembered(cache_dir, "measured", _depends_on(bundle, ranked, asked, task))
     found = _read(remembered.recall())
-    if not found:
-        _log.info("Measuring what runs %s fastest on this machine, once", bundle.manifest.name)
-        found = _measure_all(bundle, ranked, asked, task, opener)
-        remembered.keep([asdict(one) for one in found])
+    if not found and remembered.possible():
+        say(f"what runs {bundle.manifest.name} fastest on this machine is measured, once")
+        measured = _measure_all(bundle, ranked, asked, task, opener)
+        # Where another process was first, its outcome holds: jobs that start together must not part company.
+        found = _read(remembered.keep([asdict(one) for one in measured]))
     return _ordered(ranked, found)
 
 
-def _worth_it(ranked: tuple[ProviderChoice, ...]) -> bool:
-    return len(ranked) > 1 or bool(layouts(ranked[0]))
+def _worth_it(ranked: tuple[ProviderChoice, ...], asked: Asked) -> bool:
+    return len(ranked) > 1 or (asked.instances is None and bool(layouts(ranked[0])))
 
 
 def _measure_all(
@@ -136,6 +140,9 @@ def _measure(
             runner.run(median)
             count = int(np.clip(_SECONDS / max(time.perf_counter() - start, 1e-6), 1, 64)) * choice.instances
             rates = [_rate(instances, median, count) for _ in range(_ROUNDS)]
+    except ScgptInferError as error:
+        _log.debug("%s was not measured to the end: %s", choice.name, error)
+        return None
     finally:
         runner.close()
     return Measured(choice.provider, choice.precision, choice.instances, choice.threads, max(rates), grown)
@@ -193,9 +200,22 @@ def _key(one: ProviderChoice | Measured) -> tuple[str, str, int, int]:
 def _read(found: object) -> list[Measured]:
     """What was remembered; nothing where it cannot be read as such."""
     try:
-        return [Measured(**one) for one in found] if isinstance(found, list) else []
+        read = [Measured(**one) for one in found] if isinstance(found, list) else []
     except TypeError:
         return []
+    return read if all(map(_sound, read)) else []
+
+
+def _sound(one: Measured) -> bool:
+    numbers = (one.instances, one.threads)
+    return (
+        isinstance(one.provider, str)
+        and isinstance(one.precision, str)
+        and all(type(number) is int and number >= 1 for number in numbers)
+        and type(one.cells_per_second) is float
+        and one.cells_per_second > 0
+        and (one.instance_bytes is None or type(one.instance_bytes) is int)
+    )
 
 
 def _depends_on(bundle: Bundle, ranked: tuple[ProviderChoice, ...], asked: Asked, task: str) -> dict[str, object]:

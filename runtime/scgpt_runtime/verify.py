@@ -2,7 +2,7 @@
 
 Hidden states and heads were measured where the bundle was exported; their figures are in the manifest.
 
-In: an opened bundle. Out: one `VerifyResult` a precision. It needs neither torch nor the checkpoint.
+In: an opened bundle. Out: one `VerifyResult` for each way to run it. It needs neither torch nor the checkpoint.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.engine import Engine, EngineOptions
+from scgpt_runtime.choosing import Asked, candidates
+from scgpt_runtime.engine import Engine
+from scgpt_runtime.errors import ProviderError
 from scgpt_runtime.golden import Golden
 from scgpt_runtime.proof import LIMITS, worst_of
+from scgpt_runtime.providers import ProviderChoice
+from scgpt_runtime.runners import graph_for, open_graph
 from scgpt_runtime.tokenizer import tokenize
 
 __all__ = ["VerifyResult", "verify"]
@@ -59,14 +63,14 @@ def verify(bundle: Bundle, provider: str = "auto", precision: str | None = None)
     bundle
         An opened bundle.
     provider
-        Provider to prove.
+        Provider to prove; ``auto``: all that run here.
     precision
-        One precision; None: every one that is sealed.
+        One precision; None: every one that is sealed, and bf16 where it is computed.
 
     Returns
     -------
     list of VerifyResult
-        In the manifest's order.
+        One for each provider and precision.
 
     Raises
     ------
@@ -75,8 +79,17 @@ def verify(bundle: Bundle, provider: str = "auto", precision: str | None = None)
     """
     golden = bundle.golden()
     equal = _tokens_equal(bundle, golden)
-    asked = bundle.manifest.precisions if precision is None else (precision,)
-    return [_verify_one(bundle, golden, equal, EngineOptions(provider=provider, precision=name)) for name in asked]
+    asked = (*bundle.manifest.precisions, "bf16") if precision is None else (precision,)
+    choices: list[ProviderChoice] = []
+    refused: list[ProviderError] = []
+    for name in asked:
+        try:
+            choices += candidates(bundle.manifest, Asked(provider, name))
+        except ProviderError as error:
+            refused.append(error)
+    if not choices:
+        raise refused[0]
+    return [_verify_one(bundle, golden, equal, choice) for choice in choices]
 
 
 def _tokens_equal(bundle: Bundle, golden: Golden) -> bool:
@@ -86,11 +99,12 @@ def _tokens_equal(bundle: Bundle, golden: Golden) -> bool:
     return all(found.dtype == sealed.dtype and np.array_equal(found, sealed) for found, sealed in pairs)
 
 
-def _verify_one(bundle: Bundle, golden: Golden, tokens_equal: bool, options: EngineOptions) -> VerifyResult:
-    with Engine.open(bundle, options) as engine:
+def _verify_one(bundle: Bundle, golden: Golden, tokens_equal: bool, choice: ProviderChoice) -> VerifyResult:
+    graph, runner = graph_for(bundle, "embed", choice), open_graph(bundle, "embed", choice)
+    with Engine(bundle, graph, runner, choice, bundle.manifest.tokenizer) as engine:
         columns = np.arange(len(engine.vocabulary), dtype=np.int64)
         (result,) = engine.run([golden.block()], columns)
-        running, precision = engine.provider, engine.choice.precision
+        running = engine.provider
     (vectors,) = result.outputs.values()
     worst = worst_of(golden, vectors)
-    return VerifyResult(precision, running, tokens_equal, worst, LIMITS[precision], golden.n_cells)
+    return VerifyResult(choice.precision, running, tokens_equal, worst, LIMITS[choice.precision], golden.n_cells)

@@ -46,7 +46,7 @@ def report(diagnosis: "Diagnosis") -> str:
         f"numba cache {diagnosis.numba_cache or 'none'}",
         *(_extra(extra, missing) for extra, missing in diagnosis.missing.items()),
         "",
-        f"would run   {diagnosis.runs or 'nothing: see below'}",
+        f"by rule     {diagnosis.runs or 'nothing: see below'}",
     ]
     lines += [f"problem     {problem}" for problem in diagnosis.problems]
     return "\n".join(lines)

@@ -123,9 +123,21 @@ def test_an_option_that_does_not_exist_is_named(told):
         candidates(sealed("fp32"), Asked(**told))
 
 
-def test_more_instances_than_threads_are_refused():
-    with pytest.raises(OptionError, match="instances is 3, but threads is 2"):
-        candidates(sealed("fp32"), Asked(threads=2, instances=3))
+@pytest.mark.parametrize(("asked", "there"), [({"threads": 2, "instances": 3}, 2), ({"instances": 9}, 4)])
+def test_more_instances_than_cores_are_refused(on, asked, there):
+    on(("bf16", "fp32"), cores=4)
+    with pytest.raises(OptionError, match=f"instances is {asked['instances']}, but {there} threads"):
+        candidates(sealed("fp32"), Asked(**asked))
+
+
+def test_threads_that_are_not_there_or_not_used_are_told(on):
+    on(("bf16", "fp32"), cores=4)
+    assert (
+        "8 threads as asked, 4 used by 4 instances of 1 on 4 cores"
+        in candidates(sealed("fp32"), Asked(threads=8))[0].why
+    )
+    assert "3 threads as asked, 2 used" in candidates(sealed("fp32"), Asked(threads=3, instances=2))[0].why
+    assert "used" not in candidates(sealed("fp32"), Asked(threads=4))[0].why
 
 
 @pytest.mark.parametrize(
@@ -135,8 +147,7 @@ def test_more_instances_than_threads_are_refused():
         ({"threads": 3}, 3, 1),
         ({"instances": 1}, 1, 4),
         ({"instances": 3}, 3, 1),
-        ({"threads": 6, "instances": 2}, 2, 3),
-        ({"instances": 9}, 4, 1),
+        ({"threads": 4, "instances": 2}, 2, 2),
     ],
 )
 def test_one_instance_a_core_unless_told(on, asked, instances, threads):

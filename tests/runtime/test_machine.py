@@ -103,6 +103,15 @@ MEMINFO = {"proc/meminfo": "MemTotal: 100 kB\nMemAvailable: 64 kB\n"}
         ("0::/a\n", {GROUPS + "a/memory.max": "5000\n", GROUPS + "a/memory.current": "2000\n"}, 3000),
         ("0::/a\n", {GROUPS + "a/memory.max": "5000\n", GROUPS + "a/memory.current": "6000\n"}, 0),
         (
+            "0::/a\n",
+            {
+                GROUPS + "a/memory.max": "50000\n",
+                GROUPS + "a/memory.current": "45000\n",
+                GROUPS + "a/memory.stat": "anon 5000\ninactive_file 30000\nactive_file 10000\n",
+            },
+            45000,
+        ),
+        (
             "4:memory:/job\n",
             {
                 GROUPS + "memory/job/memory.limit_in_bytes": "900",

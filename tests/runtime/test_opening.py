@@ -9,7 +9,7 @@ from scgpt_runtime import opening, proof, trial
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.choosing import Asked
 from scgpt_runtime.engine import Engine, EngineOptions
-from scgpt_runtime.errors import ProviderError
+from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.machine import CoreReport
 from scgpt_runtime.opening import open_best, within_memory
 from scgpt_runtime.proof import LIMITS, prove
@@ -91,7 +91,7 @@ def test_auto_goes_on_to_the_next_with_a_warning(bundle, monkeypatch, caplog):
     monkeypatch.setattr(opening, "candidates", lambda *_: (OPENVINO, FP32, CPU))
     monkeypatch.setattr(opening, "open_graph", opener)
     with caplog.at_level(logging.WARNING):
-        choice, runner = open_best(bundle, Asked(), "embed", None)
+        choice, runner = open_best(bundle, Asked(), "embed", None, 24)
     assert (choice.provider, choice.precision) == ("openvino", "fp32")
     assert "answers wrongly" in caplog.text
     assert [one.closed for one in opened] == [True, False]
@@ -103,7 +103,7 @@ def test_what_was_asked_for_by_name_is_refused_not_replaced(bundle, monkeypatch)
     monkeypatch.setattr(opening, "candidates", lambda *_: (OPENVINO,))
     monkeypatch.setattr(opening, "open_graph", lambda *_: Runner(bundle, angle=0.5))
     with pytest.raises(ProviderError, match="answers wrongly"):
-        open_best(bundle, Asked("openvino", "bf16"), "embed", None)
+        open_best(bundle, Asked("openvino", "bf16"), "embed", None, 24)
 
 
 def slow(pauses):
@@ -129,6 +129,35 @@ def test_the_rule_stands_where_nothing_is_clearly_faster(bundle, tmp_path):
     assert found[0].provider == "openvino"
 
 
+def test_jobs_that_start_together_keep_the_outcome_that_was_first(bundle, tmp_path):
+    told = bundle, (OPENVINO, CPU), Asked(), "embed", tmp_path
+
+    def meanwhile(bundle, task, choice):
+        if choice.provider == "openvino":  # another process begins later, ends sooner, and finds the other one faster
+            fastest_first(*told, opener=slow(PAUSES))
+        return slow({**PAUSES, ("cpu", "fp32"): 0.001})(bundle, task, choice)
+
+    assert fastest_first(*told, opener=meanwhile)[0].provider == "openvino"
+    assert not list(tmp_path.glob("measured/*.part"))
+
+
+def test_nothing_is_measured_where_the_folder_cannot_be_written(bundle, tmp_path):
+    (tmp_path / "measured").write_text("in the way")
+    assert fastest_first(bundle, (OPENVINO, CPU), Asked(), "embed", tmp_path, opener=slow({})) == (OPENVINO, CPU)
+
+
+def test_what_fails_while_it_is_measured_is_passed_over(bundle, tmp_path):
+    class Failing(Runner):
+        def run(self, batch):
+            raise InternalError("no")
+
+    def opener(bundle, task, choice):
+        return Failing(bundle) if choice.provider == "openvino" else Runner(bundle)
+
+    found = fastest_first(bundle, (OPENVINO, CPU), Asked(), "embed", tmp_path, opener=opener)
+    assert found[0].provider == "cpu"
+
+
 def test_what_cannot_be_opened_is_not_measured(bundle, tmp_path):
     def opener(bundle, task, choice):
         if choice.provider == "openvino":
@@ -149,11 +178,21 @@ def test_nothing_is_measured_where_nothing_can_be_remembered(bundle):
     assert fastest_first(bundle, (OPENVINO, CPU), Asked(), "embed", None, opener=slow({})) == (OPENVINO, CPU)
 
 
-def test_a_damaged_memory_is_measured_again(bundle, tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("cells_per_second", "unheard_of"),
+        lambda text: text.replace('"instances": 2', '"instances": 0'),
+        lambda text: text.replace('"instances": 2', '"instances": "2"'),
+        lambda text: text.replace('"provider": "cpu"', '"provider": null'),
+        lambda text: text[: len(text) // 2],
+    ],
+)
+def test_a_damaged_memory_is_measured_again(bundle, tmp_path, damage):
     told = bundle, (OPENVINO, CPU), Asked(), "embed", tmp_path
     found = fastest_first(*told, opener=slow(PAUSES))
     (path,) = (tmp_path / "measured").iterdir()
-    path.write_text(path.read_text().replace("cells_per_second", "unheard_of"))
+    path.write_text(damage(path.read_text()))
     assert fastest_first(*told, opener=slow(PAUSES))[0].provider == found[0].provider
 
 
@@ -166,8 +205,8 @@ def test_another_machine_or_bundle_is_another_measurement(bundle, tmp_path, monk
 
 def test_memory_that_is_short_takes_instances_away(bundle):
     many = replace(CPU, instances=8)
-    assert within_memory(bundle, "embed", many, free=1 << 40) is many
-    few = within_memory(bundle, "embed", many, free=1)
+    assert within_memory(bundle, "embed", many, 24, free=1 << 40) is many
+    few = within_memory(bundle, "embed", many, 24, free=1)
     assert (few.instances, few.threads) == (1, 8)
     assert "memory" in few.why
 

@@ -96,6 +96,26 @@ def test_a_precision_that_the_processor_lacks_is_never_replaced(tmp_path):
         OpenVINOSession.open(tmp_path / "x.onnx", choice)
 
 
+def test_closing_wakes_those_who_wait_for_an_instance(session):
+    (batch,) = batches(toy.tokens_of([3]), toy.SETTINGS, 9)
+    taken = [session._requests.get() for _ in range(2)]
+    ended = []
+
+    def wait():
+        with pytest.raises(InternalError, match="was closed"):
+            session.run(batch)
+        ended.append(True)
+
+    threads = [threading.Thread(target=wait, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    session.close()
+    for thread in threads:
+        thread.join(10)
+    assert ended == [True] * 3
+    assert len(taken) == 2
+
+
 def test_a_closed_session_says_so(session):
     (batch,) = batches(toy.tokens_of([3]), toy.SETTINGS, 9)
     session.close()

@@ -1,12 +1,16 @@
 import logging
+import os
+import subprocess
 import sys
+import threading
 import types
 from importlib import metadata
 
 import pytest
 
 from scgpt_runtime import providers
-from scgpt_runtime.errors import MissingDependencyError
+from scgpt_runtime.errors import MissingDependencyError, ProviderError
+from scgpt_runtime.machine import Processor
 from scgpt_runtime.providers import ProviderChoice, available, clash, installed, obstacle, openvino_core
 
 
@@ -34,7 +38,7 @@ def test_openvino_that_is_not_installed_gives_the_line_that_installs_it(monkeypa
 
 
 def test_openvino_that_does_not_load_gives_the_line_that_installs_it(monkeypatch):
-    openvino_core.cache_clear()
+    providers._opened_core.cache_clear()
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "scgpt-infer\[cpu\]"'):
         openvino_core()
@@ -52,10 +56,44 @@ def test_openvino_is_loaded_without_its_telemetry():
     assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
 
 
+def test_openvino_is_loaded_once_however_many_ask_at_a_time():
+    providers._opened_core.cache_clear()
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(openvino_core())) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 6
+    assert len({id(core) for core in found}) == 1
+
+
+def test_a_forked_process_is_told_before_it_waits_forever(monkeypatch):
+    openvino_core()
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    with pytest.raises(ProviderError, match="spawn"):
+        openvino_core()
+
+
+def test_bf16_that_is_emulated_does_not_count(monkeypatch):
+    monkeypatch.setattr(providers, "processor", lambda: Processor("old", "x86_64", ("avx512_vnni", "avx512f")))
+    assert "bf16" not in providers.openvino_computes()
+    assert "fp32" in providers.openvino_computes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where ONNX Runtime keeps its device number elsewhere is not known")
+def test_onnxruntime_leaves_no_number_of_the_device(tmp_path):
+    code = "from scgpt_runtime.providers import onnxruntime; onnxruntime().get_available_providers()"
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | home)
+    assert not [path for path in tmp_path.rglob("*") if "microsoft" in str(path).lower()]
+
+
 def test_without_onnxruntime_the_install_line_is_given(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "scgpt-infer\[cpu\]"'):
         available()
+    assert 'pip install "scgpt-infer[cpu]"' in obstacle("cpu")
 
 
 def test_remains_of_onnxruntime_give_the_repair(monkeypatch):
