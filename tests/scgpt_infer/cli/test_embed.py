@@ -134,7 +134,20 @@ def test_an_interrupted_job_leaves_no_file(toy_model, toy_adata, tmp_path, numbe
     words = ["embed", str(tmp_path / "many.h5ad"), "--model", str(toy_model), "-o", str(tmp_path / "out" / "out.h5ad")]
     (tmp_path / "out").mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "scgpt_infer", *words, "--batch-tokens", "24"], stderr=subprocess.PIPE, text=True
+        [
+            sys.executable,
+            "-m",
+            "scgpt_infer",
+            *words,
+            "--batch-tokens",
+            "24",
+            "--provider",
+            "cpu",
+            "--precision",
+            "fp32",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     assert process.stderr.readline().startswith("embed  0 of 66,000")
