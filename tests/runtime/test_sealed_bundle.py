@@ -23,7 +23,7 @@ def golden_vectors(bundle: Bundle, **options) -> np.ndarray:
 
 def test_it_proves_itself_here(bundle):
     results = verify(bundle)
-    assert {result.precision for result in results} == set(PRECISIONS)
+    assert set(PRECISIONS) <= {result.precision for result in results} <= {*PRECISIONS, "bf16"}
     for result in results:
         assert result.passed, result
         assert result.cells >= 16
