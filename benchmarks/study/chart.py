@@ -10,7 +10,7 @@ from benchmarks.study.table import OURS, ratios
 
 __all__ = ["svg"]
 
-WIDTH, LEFT, RIGHT, TOP, ROW, BAR = 760, 250, 150, 64, 34, 20
+WIDTH, LEFT, RIGHT, TOP, ROW, BAR = 790, 280, 150, 64, 34, 20
 INK, FAINT, PAPER = "#1f2933", "#66727f", "#ffffff"
 OUR_COLOUR, PEER_COLOUR = "#1b7f5c", "#a9b4bf"
 FONT = "font-family='system-ui, sans-serif'"
