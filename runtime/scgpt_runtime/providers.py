@@ -24,6 +24,7 @@ from scgpt_runtime.machine import processor
 __all__ = [
     "BF16_UNITS",
     "ONNXRUNTIME_NAMES",
+    "ON_GPU",
     "PROVIDERS",
     "ProviderChoice",
     "available",
@@ -45,10 +46,12 @@ ONNXRUNTIME_NAMES = {
 }
 """ONNX Runtime's name of those that it runs; ``openvino`` is a library of its own."""
 
+ON_GPU = ("cuda", "tensorrt")
+"""Providers that run on an NVIDIA GPU."""
+
 BF16_UNITS = ("amx_bf16", "avx512_bf16", "bf16")
 """Instruction sets that multiply bf16."""
 
-_ON_GPU = ("cuda", "tensorrt")
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "openvino")
 _REPAIR = 'pip uninstall -y onnxruntime onnxruntime-gpu && pip install "scgpt-infer[{extra}]"'
 
@@ -71,11 +74,13 @@ class ProviderChoice:
     dialect
         Dialect of the graph.
     instances
-        Batches that are answered at a time.
+        Batches that are answered at a time; on GPUs, those of all of them.
     threads
-        Cores that each instance uses.
+        Cores that each instance uses; 1 on a GPU, where an instance only waits.
     why
         One sentence for people.
+    devices
+        GPUs by CUDA's own numbers, instance i on ``devices[i % len(devices)]``; empty on a processor.
     """
 
     provider: str
@@ -85,6 +90,7 @@ class ProviderChoice:
     instances: int
     threads: int
     why: str
+    devices: tuple[int, ...] = ()
 
     @property
     def arithmetic(self) -> str:
@@ -100,6 +106,9 @@ class ProviderChoice:
     def name(self) -> str:
         """Provider, precision and layout, for people."""
         instances = f"{self.instances} instance" + "s" * (self.instances > 1)
+        if self.devices:
+            numbers = "device" + "s" * (len(self.devices) > 1) + " " + ", ".join(map(str, self.devices))
+            return f"{self.provider} {self.precision}, {instances} on {numbers}, {self.dialect}"
         return f"{self.provider} {self.precision}, {instances} x {self.threads} thread" + "s" * (self.threads > 1)
 
 
@@ -227,8 +236,8 @@ def openvino_computes() -> tuple[str, ...]:
 
 def obstacle(provider: str) -> str | None:
     """Why a provider cannot run here, with what to do; None when it can."""
-    problem = clash("gpu" if provider in _ON_GPU else "cpu")
-    if problem and provider in _ON_GPU:
+    problem = clash("gpu" if provider in ON_GPU else "cpu")
+    if problem and provider in ON_GPU:
         return problem
     if provider == "openvino":
         if "openvino" not in installed():
@@ -244,12 +253,12 @@ def obstacle(provider: str) -> str | None:
         offered = available()
     except MissingDependencyError as error:
         return str(error)
-    if provider in _ON_GPU and ONNXRUNTIME_NAMES[provider] not in offered:
+    if provider in ON_GPU and ONNXRUNTIME_NAMES[provider] not in offered:
         first = "pip uninstall -y onnxruntime && " if "onnxruntime" in installed() else ""
         return (
             f"Provider {provider} cannot run here: the installed ONNX Runtime offers {', '.join(offered)}. "
             f"For an NVIDIA GPU: {first}pip install 'scgpt-infer[gpu]'"
         )
-    if provider in _ON_GPU:
+    if provider in ON_GPU:
         return f"This version of scgpt-infer does not run provider {provider}. Take --provider cpu."
     return None if ONNXRUNTIME_NAMES[provider] in offered else "The installed ONNX Runtime has no CPU provider."
