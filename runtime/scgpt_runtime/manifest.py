@@ -1,4 +1,4 @@
-"""What a bundle says of itself: `Manifest` and the records in it, to and from JSON.
+"""What a bundle says of itself: `Manifest`, with the records in it, to and from JSON.
 
 In: ``manifest.json``. Out: frozen dataclasses. It opens no other file and knows nothing of ONNX.
 """
@@ -8,13 +8,23 @@ import json
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Literal, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from scgpt_runtime.decode import decode
 from scgpt_runtime.errors import BundleChangedError, BundleError, BundleTooNewError
+from scgpt_runtime.records import (
+    CUDA_DIALECTS,
+    Calibration,
+    FileRecord,
+    GraphRecord,
+    ParityRecord,
+    TensorSpec,
+    TokenizerSettings,
+)
 
 __all__ = [
     "CONTRACT",
+    "CUDA_DIALECTS",
     "FORMAT",
     "PRECISIONS",
     "STATIC",
@@ -42,149 +52,6 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 STATIC = "int8-static"
 """Class of the arithmetic of int8 graphs with static ranges, those of dialect ``openvino``."""
 
-Ties = Literal["hash", "one-sided"]
-Sample = Literal["hash", "top"]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenizerSettings:
-    """All that decides which tokens a cell becomes.
-
-    Attributes
-    ----------
-    cls_id, pad_id
-        Token ids of ``<cls>`` and ``<pad>``.
-    max_length
-        Longest cell in tokens, ``<cls>`` counted.
-    n_bins
-        Bins of the value axis; codes run from 0 to ``n_bins - 1``. The original's zero-shot path has 51.
-    value_style
-        ``binned``: uint8 codes; ``raw``: float32 values as they come.
-    cls_value
-        Value at ``<cls>``: -2 (the pad value) for zero-shot use, 0 for fine-tuned use
-        (scGPT, tokenizer/gene_tokenizer.py).
-    mask_value, pad_value
-        Values of a masked and of a padded position. Their codes are ``n_bins`` and ``n_bins + 1``.
-    seed
-        Seed of the counter-based draws.
-    ties
-        ``hash``: a value on several equal bin edges draws its bin; ``one-sided``: it takes the highest.
-    sample
-        A cell that is too long keeps the tokens with the smallest hash (``hash``) or the highest values (``top``).
-    """
-
-    cls_id: int
-    pad_id: int
-    max_length: int = 1200
-    n_bins: int = 51
-    value_style: Literal["binned", "raw"] = "binned"
-    cls_value: float = -2.0
-    mask_value: float = -1.0
-    pad_value: float = -2.0
-    seed: int = 0
-    ties: Ties = "hash"
-    sample: Sample = "hash"
-
-    @property
-    def mask_code(self) -> int:
-        """Value code of a masked position."""
-        return self.n_bins
-
-    @property
-    def pad_code(self) -> int:
-        """Value code of a padded position."""
-        return self.n_bins + 1
-
-    @property
-    def cls_code(self) -> int:
-        """Value code of ``<cls>``."""
-        return self.pad_code if self.cls_value == self.pad_value else int(self.cls_value)
-
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """Value that each code stands for: 0 to n_bins - 1, then mask and pad."""
-        return (*map(float, range(self.n_bins)), self.mask_value, self.pad_value)
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """Name, dtype (numpy's name) and shape of a graph's input or output; a string is a free axis."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GraphRecord:
-    """One ONNX graph: the task it answers, its precision and dialect, and where it lies in the bundle."""
-
-    task: str
-    precision: str
-    dialect: str
-    path: str
-    opset: int
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """A file of the bundle: path relative to it, size in bytes, sha256 as hex."""
-
-    path: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """The cells that static activation ranges were taken from.
-
-    Attributes
-    ----------
-    sha256
-        Of their file, as hex.
-    cells
-        Number of cells.
-    ranges
-        sha256 of the ranges, as hex: part of the id of vectors that are made with them.
-    """
-
-    sha256: str
-    cells: int
-    ranges: str
-
-
-@dataclass(frozen=True, slots=True)
-class ParityRecord:
-    """Worst cell of the golden cells against the fp32 reference.
-
-    Attributes
-    ----------
-    task, precision
-        What was measured.
-    provider
-        Execution provider that gave the figure, with its version, such as ``CPUExecutionProvider 1.32.0``.
-    measure
-        ``1-cosine`` for embeddings and hidden states, ``relative`` (length of the difference over length) for heads.
-    worst, limit
-        The figure and what it may be at most.
-    cells
-        Number of cells measured.
-    dialect
-        Dialect of the graph that was measured.
-    """
-
-    task: str
-    precision: str
-    provider: str
-    measure: str
-    worst: float
-    limit: float
-    cells: int
-    dialect: str = "portable"
-
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -210,7 +77,7 @@ class Manifest:
     genes
         Versions of the gene tables behind Ensembl ids and aliases, by source.
     precisions
-        Sealed precisions, best parity first.
+        Sealed precisions, best parity first; behind them those that were not measured (`unmeasured`).
     vector_ids
         Precision to the id of vectors made with the settings as sealed; under `STATIC` that of static int8.
     labels, batches, modalities
@@ -247,6 +114,14 @@ class Manifest:
     calibration: tuple[Calibration, ...] = ()
     files: tuple[FileRecord, ...] = ()
     format: int = field(default=FORMAT)
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """Sealed precisions without a figure: bf16, which no processor's provider computes. What runs one has to
+        prove it first.
+        """
+        measured = {found.precision for found in self.parity}
+        return tuple(name for name in self.precisions if name not in measured)
 
     def arithmetic(self, name: str) -> str:
         """A class of arithmetic with all that it depends on beside the weights: the ranges, for `STATIC`."""

@@ -116,6 +116,13 @@ def test_a_contradiction_is_named(change, word):
         Manifest.from_json(json.dumps(json.loads(example().to_json()) | change))
 
 
+def test_a_precision_without_a_figure_is_unmeasured():
+    ids = {"fp32": "c" * 32, "bf16": "e" * 32}
+    both = replace(example(), precisions=("fp32", "bf16"), vector_ids=ids)
+    assert Manifest.from_json(both.to_json()).unmeasured == ("bf16",)
+    assert example().unmeasured == ()
+
+
 def test_a_value_that_json_cannot_hold_is_refused_when_written():
     with pytest.raises(BundleError, match="JSON"):
         replace(example(), args={"lr": float("nan")}).to_json()
