@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,78 +25,119 @@ from benchmarks.peers.tokens import LEVELS, Rectangle, read, rectangles, write
 from scgpt_export.checkpoint import load
 from scgpt_export.reference import Layer, ScGPT
 
-__all__ = ["BestModel"]
+__all__ = ["Attend", "BestModel", "fused", "products"]
 
 Run = Callable[..., Tensor]
+
+Attend = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
+"""Queries, keys and values (..., tokens, heads, head width), and what says which belong together, to a mixture of the
+values for each query. Here that is a mask, true where a token counts, or None; on a GPU it may be offsets of cells."""
 
 
 def products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Attention as two products, which without AMX are faster in bf16 than PyTorch's fused kernel."""
+    q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (B, H, L, D/H)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, H, Q, L)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     mixed: Tensor = scores.softmax(dim=-1) @ v
-    return mixed
+    return mixed.transpose(1, 2)
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """PyTorch's fused kernel, whichever is switched on."""
+    q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+    return functional.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2)
 
 
 class FusedLayer(nn.Module):
-    """One post-norm layer around `scaled_dot_product_attention`."""
+    """One post-norm layer around an attention function."""
 
-    def __init__(self, layer: Layer, fused: bool) -> None:
+    def __init__(self, layer: Layer, attend: Attend) -> None:
         super().__init__()
         self.layer = layer
-        self.fused = fused
+        self.attend = attend
         self.n_heads = layer.self_attn.n_heads
 
-    def heads(self, x: Tensor) -> Tensor:
-        """Split by head: (B, L, D) to (B, H, L, D/H)."""
-        return x.reshape(*x.shape[:2], self.n_heads, x.shape[-1] // self.n_heads).transpose(1, 2)
-
-    def forward(self, x: Tensor, mask: Tensor | None, n_queries: int | None = None) -> Tensor:
-        """Hidden states (B, L, D) to those of the first `n_queries` tokens, or of all."""
+    def forward(self, x: Tensor, where: Any, queries: Tensor | None = None) -> Tensor:
+        """Hidden states (..., tokens, D) to those of the queries, some of their rows, or of all."""
         attention = self.layer.self_attn
-        wanted = x if n_queries is None else x[:, :n_queries]
+        wanted = x if queries is None else queries
         dim = x.shape[-1]
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
-        if n_queries is None:
+        if queries is None:
             q, k, v = functional.linear(x, weight, bias).chunk(3, dim=-1)
         else:
             q = functional.linear(wanted, weight[:dim], bias[:dim])
             k, v = functional.linear(x, weight[dim:], bias[dim:]).chunk(2, dim=-1)
-        q, k, v = (self.heads(part) for part in (q, k, v))
-        attend = functional.scaled_dot_product_attention if self.fused else products
-        mixed = attend(q, k, v, mask).transpose(1, 2).flatten(2)  # (B, Q, D)
+        q, k, v = (part.unflatten(-1, (self.n_heads, dim // self.n_heads)) for part in (q, k, v))
+        mixed = self.attend(q, k, v, where).flatten(-2)  # (..., queries, D)
         h = self.layer.norm1(wanted + attention.out_proj(mixed))
         out: Tensor = self.layer.norm2(h + self.layer.linear2(functional.relu(self.layer.linear1(h))))
         return out
 
 
 class BestModel(nn.Module):
-    """The embedding path of scGPT, with tables for what depends on one token alone."""
+    """The embedding path of scGPT.
+
+    Parameters
+    ----------
+    model
+        The reference model.
+    attend
+        How tokens attend.
+    tables
+        Look up what depends on one token alone, instead of computing it.
+    cls_only
+        The last layer works for ``<cls>`` alone.
+    """
 
     genes: Tensor
     values: Tensor
+    levels: Tensor
 
-    def __init__(self, model: ScGPT, fused: bool) -> None:
+    def __init__(self, model: ScGPT, attend: Attend, *, tables: bool = True, cls_only: bool = True) -> None:
         super().__init__()
-        table = model.encoder(torch.arange(model.config.n_tokens))  # (n_tokens, D)
-        self.register_buffer("genes", table)
-        self.register_buffer("values", model.value_encoder(torch.from_numpy(LEVELS)))  # (codes, D)
-        self.layers = nn.ModuleList(FusedLayer(cast(Layer, layer), fused) for layer in model.transformer_encoder.layers)
+        self.cls_only = cls_only
+        self.encoders = None if tables else nn.ModuleList([model.encoder, model.value_encoder])
+        levels = torch.from_numpy(LEVELS)
+        if tables:
+            self.register_buffer("genes", model.encoder(torch.arange(model.config.n_tokens)))  # (n_tokens, D)
+            self.register_buffer("values", model.value_encoder(levels))  # (codes, D)
+        else:
+            self.register_buffer("levels", levels)
+        layers = model.transformer_encoder.layers
+        self.layers = nn.ModuleList(FusedLayer(cast(Layer, layer), attend) for layer in layers)
 
-    def forward(self, ids: Tensor, codes: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Embeddings (B, D) of (B, L) tokens."""
-        x = functional.embedding(ids, self.genes) + functional.embedding(codes, self.values)
+    def forward(self, ids: Tensor, codes: Tensor, where: Any = None, firsts: Tensor | None = None) -> Tensor:
+        """Embeddings (B, D) of tokens (B, L), or of (tokens,) whose cells begin at `firsts` (B,)."""
+        x = self.embedded(ids, codes)
         for layer in self.layers[:-1]:
-            x = layer(x, mask)
-        cls: Tensor = self.layers[-1](x, mask, 1)
-        return cls[:, 0]
+            x = layer(x, where)
+        last = self.layers[-1]
+        hidden: Tensor
+        if not self.cls_only:
+            hidden = last(x, where)
+            return hidden[:, 0] if firsts is None else hidden[firsts]
+        if firsts is None:
+            hidden = last(x, where, x[:, :1])
+            return hidden[:, 0]
+        hidden = last(x, where, x[firsts])
+        return hidden
+
+    def embedded(self, ids: Tensor, codes: Tensor) -> Tensor:
+        """Sum of what genes and values become, (..., tokens, D)."""
+        if self.encoders is None:
+            return functional.embedding(ids, self.genes) + functional.embedding(codes, self.values)
+        encoder, value_encoder = self.encoders
+        added: Tensor = encoder(ids) + value_encoder(self.levels[codes.long()])
+        return added
 
 
 @torch.no_grad()
-def build(checkpoint: Path, fused: bool) -> BestModel:
+def build(checkpoint: Path, attend: Attend) -> BestModel:
     """The model with the checkpoint's weights, in bf16."""
-    return BestModel(load(checkpoint).model(), fused).to(torch.bfloat16).eval()
+    return BestModel(load(checkpoint).model(), attend).to(torch.bfloat16).eval()
 
 
 def answer(run: Run, batch: Rectangle) -> Tensor:
@@ -120,7 +161,7 @@ def main(arguments: list[str]) -> None:
     marks = Marks(given.started)
     workers = given.workers or torch.get_num_threads()
     torch.set_num_threads(given.threads)
-    model = build(given.checkpoint, given.fused)
+    model = build(given.checkpoint, fused if given.fused else products)
     data, tokens = read(given.cells, given.checkpoint)
     vectors: NDArray[np.float32] = np.empty((len(tokens.lengths), model.values.shape[1]), np.float32)
     run: Run = model if given.eager else compiled(model, given.freeze)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from benchmarks.peers.best_torch import BestModel, answer
+from benchmarks.peers.best_torch import BestModel, answer, fused, products
 from benchmarks.peers.plain_torch import PlainModel
 from benchmarks.peers.tokens import LEVELS, drawn, read, rectangles, write
 from benchmarks.study.figures import likeness
@@ -72,11 +72,11 @@ def test_plain_torch_answers_as_the_reference(checkpoint, cells, expected):
     assert likeness(vectors, expected).worst > 1 - 1e-10
 
 
-@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("attend", [fused, products])
 @pytest.mark.parametrize("size", [1, 3])
-def test_best_torch_answers_as_the_reference(checkpoint, cells, expected, fused, size):
+def test_best_torch_answers_as_the_reference(checkpoint, cells, expected, attend, size):
     _, tokens = read(cells, checkpoint)
-    model = BestModel(load(checkpoint).model(), fused).eval()
+    model = BestModel(load(checkpoint).model(), attend).eval()
     vectors = np.empty_like(expected)
     with torch.inference_mode():
         for batch in rectangles(tokens, size, by_length=True):
