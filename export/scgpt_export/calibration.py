@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from scgpt_export.static import Range, watched
 from scgpt_export.store import WeightStore
-from scgpt_runtime.batching import batches
+from scgpt_runtime.batching import BatchPlan, rectangles
 from scgpt_runtime.cells import Batch, CellBlock, TokenBlock
 from scgpt_runtime.errors import CellsError
 from scgpt_runtime.manifest import Calibration, TokenizerSettings
@@ -113,7 +113,8 @@ def observe(
     session = Session.open(path, choice)
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with ThreadPoolExecutor(workers) as pool:  # one cell at a time: padding would be seen as well
-        seen = list(pool.map(lambda batch: _bounds(session, batch, n_batches), batches(tokens, settings, 1)))
+        alone = rectangles(tokens, settings, BatchPlan("padded", 1))
+        seen = list(pool.map(lambda batch: _bounds(session, batch, n_batches), alone))
     session.close()
     found = np.stack(seen)  # (n_cells, n_sources, 2)
     if not np.isfinite(found).all():

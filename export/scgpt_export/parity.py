@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from scgpt_export.golden_cells import cell_inputs
 from scgpt_export.reference import ScGPT
-from scgpt_runtime.batching import batches
+from scgpt_runtime.batching import BatchPlan, rectangles
 from scgpt_runtime.cells import Batch, TokenBlock
 from scgpt_runtime.manifest import ParityRecord, TokenizerSettings
 from scgpt_runtime.proof import LIMITS, one_minus_cosine
@@ -126,7 +126,7 @@ def measure(
     sessions = {task: Session.open(path, choice) for task, path in graphs.paths.items()}
     worst = dict.fromkeys(expected, 0.0)
     # Several cells of unlike length side by side, so that parity proves padding too.
-    for batch in batches(tokens, settings, _TOGETHER * settings.max_length):
+    for batch in rectangles(tokens, settings, BatchPlan("padded", _TOGETHER * settings.max_length)):
         outputs = _run(sessions, batch, n_batches)
         for task, answers in expected.items():
             for place, cell in enumerate(batch.cells):

@@ -1,19 +1,78 @@
-"""TokenBlock -> batches: cells of like length together, under a budget of padded tokens.
+"""TokenBlock -> batches, as a plan says: rectangles under a budget of padded tokens, or cells packed without padding.
 
-In: ragged tokens. Out: rectangles. What goes together depends on the block and the budget alone, never on
-timing, threads or free memory. It knows nothing of models.
+In: ragged tokens. Out: what a graph answers at a time. What goes together depends on the block and the plan alone,
+never on timing, threads or free memory. It knows nothing of models.
 """
+
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_runtime.cells import Batch, TokenBlock
+from scgpt_runtime.cells import AnyBatch, Batch, TokenBlock
+from scgpt_runtime.errors import InternalError
 from scgpt_runtime.manifest import TokenizerSettings
+from scgpt_runtime.packing import packed, pad_level
+from scgpt_runtime.providers import ProviderChoice
 
-__all__ = ["batches"]
+__all__ = ["BATCH_TOKENS", "LENGTH_STEP", "BatchPlan", "batches", "plan_for", "rectangles", "unpacked"]
+
+BATCH_TOKENS = {"cpu": 512, "openvino": 256, "cuda": 16384, "tensorrt": 16384}
+"""Default budget of tokens in a batch, padding included. Small on a CPU on purpose: there a long cell is fastest alone
+and at its exact length, and a few short ones together cost less than each alone (docs/lab-notes.md has the figures).
+Those of the GPU providers have not been measured: so many tokens give each product enough rows for a large GPU."""
+
+LENGTH_STEP = {"cpu": 1, "openvino": 16, "cuda": 32, "tensorrt": 32}
+"""Lengths of padded batches are multiples of this. OpenVINO makes ready for a length when it first sees it and keeps
+what it made: at full size 11 ms and 0.8 MB a length and instance, where 8 tokens of padding are 1 % of the work. A GPU
+replays a recorded graph where a shape recurs; that step has not been measured."""
+
+_KINDS: dict[str, Literal["exact", "packed"]] = {"cuda-exact": "exact", "cuda-packed": "packed"}
 
 
-def batches(tokens: TokenBlock, settings: TokenizerSettings, budget: int, step: int = 1) -> list[Batch]:
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """How a block of tokens becomes batches.
+
+    Attributes
+    ----------
+    kind
+        ``padded``: like lengths together, padded to one; ``exact``: equal lengths only, so nothing is padded;
+        ``packed``: cells one behind the other.
+    budget
+        Most tokens of a batch, padding included; one cell that is longer still makes a batch of its own.
+    step
+        Lengths of ``padded`` batches are multiples of this.
+    longest
+        Most tokens of a cell, as far as it is known: ``packed`` batches have one shape for all cells up to it.
+    """
+
+    kind: Literal["padded", "exact", "packed"]
+    budget: int
+    step: int = 1
+    longest: int = 0
+
+
+def plan_for(choice: ProviderChoice, settings: TokenizerSettings, batch_tokens: int | None = None) -> BatchPlan:
+    """The plan that suits what runs.
+
+    Parameters
+    ----------
+    choice
+        Its dialect tells the kind of batches, its provider what is left open.
+    settings
+        Tokenizer settings in force.
+    batch_tokens
+        The budget; None: the provider's default.
+    """
+    budget = batch_tokens or BATCH_TOKENS[choice.provider]
+    return BatchPlan(
+        _KINDS.get(choice.dialect, "padded"), budget, LENGTH_STEP[choice.provider], longest=settings.max_length
+    )
+
+
+def batches(tokens: TokenBlock, settings: TokenizerSettings, plan: BatchPlan) -> list[AnyBatch]:
     """Cut a block into batches, longest cells first.
 
     Parameters
@@ -22,33 +81,54 @@ def batches(tokens: TokenBlock, settings: TokenizerSettings, budget: int, step: 
         Cells without tokens are left out.
     settings
         Give the id and the value that padding carries.
-    budget
-        Largest number of cells times length; one cell that is longer still makes a batch of its own.
-    step
-        Lengths of batches are multiples of this, for a provider to which each new length is work and memory.
+    plan
+        How.
 
     Returns
     -------
-    list of Batch
+    list of AnyBatch
         Together they hold every cell that has tokens, once.
     """
+    if plan.kind == "packed":
+        return [*packed(tokens, settings, plan.budget, plan.longest)]
+    return [*rectangles(tokens, settings, plan)]
+
+
+def rectangles(tokens: TokenBlock, settings: TokenizerSettings, plan: BatchPlan) -> list[Batch]:
+    """As `batches`, for a plan that is not ``packed``."""
+    if plan.kind == "packed":
+        raise InternalError("Packed batches are no rectangles.")
     lengths = np.diff(tokens.offsets)
     # Longest first: the largest buffers are made once, at the start, and out of memory shows at once.
     order = np.argsort(-lengths, kind="stable")
     order = order[: np.count_nonzero(lengths)]
+    step = plan.step if plan.kind == "padded" else 1
     made, start = [], 0
     while start < len(order):
         longest = -(-int(lengths[order[start]]) // step) * step
-        stop = start + max(1, budget // longest)
+        stop = min(len(order), start + max(1, plan.budget // longest))
+        if plan.kind == "exact":
+            stop = start + int(np.count_nonzero(lengths[order[start:stop]] == longest))
         made.append(_pad(tokens, settings, order[start:stop], longest))
         start = stop
     return made
 
 
+def unpacked(batch: AnyBatch) -> TokenBlock:
+    """The cells of a batch as ragged tokens, in the order of the batch: what `batches` cuts anew under another plan."""
+    lengths = batch.lengths
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    if isinstance(batch, Batch):
+        real = np.arange(batch.ids.shape[1]) < lengths[:, None]  # (n_cells, length)
+        ids, values = batch.ids[real], batch.values[real]
+    else:
+        ids, values = batch.ids[: offsets[-1]], batch.values[: offsets[-1]]
+    return TokenBlock(ids, values, offsets, np.zeros(len(lengths), np.uint8), 0)
+
+
 def _pad(tokens: TokenBlock, settings: TokenizerSettings, cells: NDArray[np.int64], length: int) -> Batch:
-    binned = tokens.values.dtype == np.uint8
     ids = np.full((len(cells), length), settings.pad_id, tokens.ids.dtype)
-    values = np.full((len(cells), length), settings.pad_code if binned else settings.pad_value, tokens.values.dtype)
+    values = np.full((len(cells), length), pad_level(settings, tokens.values.dtype), tokens.values.dtype)
     lengths = np.empty(len(cells), np.int32)
     for row, cell in enumerate(cells):
         start, stop = tokens.offsets[cell], tokens.offsets[cell + 1]

@@ -1,4 +1,4 @@
-"""The nouns that flow through the runtime: CellBlock, TokenBlock, Batch, Result.
+"""The nouns that flow through the runtime: CellBlock, TokenBlock, Batch or PackedBatch, Result.
 
 Plain arrays with names. They know nothing of files, models or devices; whoever makes one
 answers for its shapes.
@@ -6,11 +6,12 @@ answers for its shapes.
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Batch", "CellBlock", "CellFault", "Result", "TokenBlock"]
+__all__ = ["AnyBatch", "Batch", "CellBlock", "CellFault", "PackedBatch", "Result", "TokenBlock"]
 
 
 class CellFault(IntEnum):
@@ -121,6 +122,66 @@ class Batch:
     values: NDArray[np.uint8] | NDArray[np.float32]
     lengths: NDArray[np.int32]
     cells: NDArray[np.int64]
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What a graph may ask for, by input name."""
+        return {"ids": self.ids, "values": self.values, "lengths": self.lengths}
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that the graph works on, padding included."""
+        return self.ids.size
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """Cells of any length one behind the other. The first ``len(cells)`` rows are cells; then come dummy cells of pad
+    tokens, which fill the batch up to a size that recurs, then empty ones.
+
+    Attributes
+    ----------
+    ids
+        (n_tokens,) token ids, dtype of the `TokenBlock`.
+    values
+        (n_tokens,) value codes or values.
+    offsets
+        (n_rows + 1,) int32; the tokens of row i are ``offsets[i]:offsets[i + 1]``.
+    places
+        (n_rows, longest) int32; where the tokens lie in the rectangle of padded rows, counted row by row, then where
+        its padding lies.
+    firsts
+        (n_rows,) int32 place of each row's first token, its ``<cls>``; 0 for an empty row.
+    cells
+        (n_cells,) int64 positions of the cells in their block.
+    """
+
+    ids: NDArray[np.uint16] | NDArray[np.uint32]
+    values: NDArray[np.uint8] | NDArray[np.float32]
+    offsets: NDArray[np.int32]
+    places: NDArray[np.int32]
+    firsts: NDArray[np.int32]
+    cells: NDArray[np.int64]
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What a graph may ask for, by input name."""
+        names = ("ids", "values", "offsets", "places", "firsts")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """(n_cells,) true lengths, ``<cls>`` counted."""
+        return np.diff(self.offsets[: len(self.cells) + 1])
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that the graph works on, those of dummy cells included."""
+        return len(self.ids)
+
+
+AnyBatch = Batch | PackedBatch
+"""What a graph answers at a time: both tell `arrays`, `cells`, `lengths` and `n_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)

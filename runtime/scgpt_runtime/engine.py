@@ -15,34 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_runtime import pipeline
-from scgpt_runtime.batching import batches
+from scgpt_runtime.answering import GraphRunner
+from scgpt_runtime.batching import batches, plan_for
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.cells import Batch, CellBlock, Result, TokenBlock
+from scgpt_runtime.cells import AnyBatch, CellBlock, Result, TokenBlock
 from scgpt_runtime.choosing import Asked
 from scgpt_runtime.errors import BundleError, InternalError, OptionError
 from scgpt_runtime.instances import Instances
-from scgpt_runtime.manifest import GraphRecord, Sample, Ties, TokenizerSettings, vector_id
+from scgpt_runtime.manifest import GraphRecord, TokenizerSettings, vector_id
 from scgpt_runtime.opening import open_best
 from scgpt_runtime.providers import ProviderChoice
+from scgpt_runtime.records import Sample, Ties
 from scgpt_runtime.runners import graph_for, open_head
-from scgpt_runtime.session import GraphRunner
 from scgpt_runtime.tokenizer import tokenize
 from scgpt_runtime.vocab import Vocabulary
 
-__all__ = ["BATCH_TOKENS", "LENGTH_STEP", "RANGE_ROWS", "Engine", "EngineOptions"]
+__all__ = ["RANGE_ROWS", "Engine", "EngineOptions"]
 
 RANGE_ROWS = 1024
 """Rows of one range of the fixed grid that blocks lie on; no batch crosses a range."""
 
-BATCH_TOKENS = {"cpu": 512, "openvino": 256}
-"""Default budget of padded tokens in a batch. Small on purpose: on a CPU a long cell is fastest alone and at its exact
-length, and a few short ones together cost less than each alone (docs/lab-notes.md has the figures)."""
-
-LENGTH_STEP = {"cpu": 1, "openvino": 16}
-"""Lengths of batches are multiples of this. OpenVINO makes ready for a length when it first sees it and keeps what it
-made: at full size 11 ms and 0.8 MB a length and instance, where 8 tokens of padding are 1 % of the work."""
-
-_FED = ("ids", "values", "lengths")
+_FED = ("ids", "values", "lengths", "offsets", "places", "firsts")
 Genes = Literal["exact", "alias"]
 
 _log = logging.getLogger(__name__)
@@ -94,8 +87,6 @@ class Engine:
         Tokenizer settings in force.
     vector_id
         Id of the vectors that it makes.
-    batch_tokens
-        Padded tokens in a batch.
     vocabulary
         The genes that the model knows.
     """
@@ -109,13 +100,13 @@ class Engine:
         settings: TokenizerSettings,
         *,
         genes: str = "exact",
-        batch_tokens: int = BATCH_TOKENS["cpu"],
+        batch_tokens: int | None = None,
     ) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
         self.choice = choice
         self.settings = settings
-        self.batch_tokens = batch_tokens
+        self._plan = plan_for(choice, settings, batch_tokens)
         self.vocabulary = bundle.vocabulary()
         self.vector_id = vector_id(
             manifest.weights,
@@ -178,9 +169,8 @@ class Engine:
         asked = Asked(options.provider, options.precision, options.device, options.threads, options.instances)
         longest = max(settings.max_length, options.batch_tokens or 0)
         choice, session = open_best(bundle, asked, task, cache_dir, longest, say)
-        batch_tokens = options.batch_tokens or BATCH_TOKENS[choice.provider]
         graph = graph_for(bundle, task, choice)
-        return cls(bundle, graph, session, choice, settings, genes=options.genes, batch_tokens=batch_tokens)
+        return cls(bundle, graph, session, choice, settings, genes=options.genes, batch_tokens=options.batch_tokens)
 
     def run(
         self,
@@ -221,15 +211,20 @@ class Engine:
         )
         return pipeline.run(blocks, steps, self._timings)
 
-    def batches(self, tokens: TokenBlock) -> list[Batch]:
-        """Cells of a block as batches that suit the provider, longest cells first."""
-        return batches(tokens, self.settings, self.batch_tokens, LENGTH_STEP[self.choice.provider])
+    @property
+    def batch_tokens(self) -> int:
+        """Most tokens of a batch, padding included."""
+        return self._plan.budget
 
-    def infer(self, batch: Batch) -> dict[str, NDArray[Any]]:
+    def batches(self, tokens: TokenBlock) -> list[AnyBatch]:
+        """Cells of a block as batches that suit what runs, longest cells first."""
+        return batches(tokens, self.settings, self._plan)
+
+    def infer(self, batch: AnyBatch) -> dict[str, NDArray[Any]]:
         """Answer one batch in the caller's thread, on an instance that is free."""
         return self._open_session().run(batch)
 
-    def answers(self, stream: Iterable[Batch]) -> Iterator[tuple[Batch, dict[str, NDArray[Any]]]]:
+    def answers(self, stream: Iterable[AnyBatch]) -> Iterator[tuple[AnyBatch, dict[str, NDArray[Any]]]]:
         """Answer batches on all instances; each is given with its answer as it finishes, in any order."""
         with Instances[None](self._open_session().run, self.choice.instances) as instances:
             for done in instances.answers((None, batch) for batch in stream):

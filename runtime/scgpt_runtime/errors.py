@@ -12,6 +12,8 @@ ScgptInferError
 │   └── OutputError            the result cannot be written there
 ├── MissingDependencyError     a package that an extra installs is not there; exit code 2
 ├── ProviderError              an execution provider or precision cannot be had; exit code 2
+│   ├── DeviceMemoryError      a batch does not fit into the memory of its device; exit code 3
+│   └── DeviceLostError        a GPU stopped working while it was used; exit code 3
 ├── ParityError                a figure is outside its limit; exit code 3
 └── InternalError              only we can cause it; exit code 1
 
@@ -24,6 +26,8 @@ __all__ = [
     "BundleTooNewError",
     "CellsError",
     "CheckpointError",
+    "DeviceLostError",
+    "DeviceMemoryError",
     "GenesError",
     "InputError",
     "InternalError",
@@ -96,6 +100,18 @@ class ProviderError(ScgptInferError):
     """The execution provider or precision that was asked for cannot be had."""
 
     exit_code = 2
+
+
+class DeviceMemoryError(ProviderError):
+    """A batch does not fit into the memory of its device."""
+
+    exit_code = 3
+
+
+class DeviceLostError(ProviderError):
+    """A GPU stopped working while it was used; the process cannot use it again."""
+
+    exit_code = 3
 
 
 class ParityError(ScgptInferError):

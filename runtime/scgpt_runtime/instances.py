@@ -16,7 +16,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from numpy.typing import NDArray
 
-from scgpt_runtime.cells import Batch
+from scgpt_runtime.cells import AnyBatch
 
 __all__ = ["Done", "Instances"]
 
@@ -42,7 +42,7 @@ class Done(Generic[_Tag]):
     """
 
     tag: _Tag
-    batch: Batch
+    batch: AnyBatch
     answers: dict[str, NDArray[Any]]
     seconds: float
 
@@ -58,9 +58,9 @@ class Instances(Generic[_Tag]):
         Number of threads.
     """
 
-    def __init__(self, infer: Callable[[Batch], dict[str, NDArray[Any]]], count: int) -> None:
+    def __init__(self, infer: Callable[[AnyBatch], dict[str, NDArray[Any]]], count: int) -> None:
         self._infer = infer
-        self._waiting: queue.SimpleQueue[tuple[_Tag, Batch] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[_Tag, AnyBatch] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Done[_Tag] | BaseException] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._threads = [
@@ -89,7 +89,7 @@ class Instances(Generic[_Tag]):
             thread.join(max(0.0, until - time.monotonic()))
         _at_work.discard(self)
 
-    def hand_in(self, tag: _Tag, batch: Batch) -> None:
+    def hand_in(self, tag: _Tag, batch: AnyBatch) -> None:
         """Queue a batch; it is never refused."""
         self._waiting.put((tag, batch))
 
@@ -100,7 +100,7 @@ class Instances(Generic[_Tag]):
             raise found
         return found
 
-    def answers(self, batches: Iterable[tuple[_Tag, Batch]]) -> Iterator[Done[_Tag]]:
+    def answers(self, batches: Iterable[tuple[_Tag, AnyBatch]]) -> Iterator[Done[_Tag]]:
         """Answer a stream of batches, at most two per instance in flight; yields them as they finish."""
         most, flying = 2 * len(self._threads), 0
         for tag, batch in batches:

@@ -12,7 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_runtime.cells import Batch
+from scgpt_runtime.answering import answered
+from scgpt_runtime.cells import AnyBatch
 from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.manifest import TensorSpec
 from scgpt_runtime.providers import ProviderChoice, installed, openvino_computes, openvino_core
@@ -77,9 +78,9 @@ class OpenVINOSession:
         """OpenVINO with its version, as parity records name a provider."""
         return f"OpenVINO {_version()}"
 
-    def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
+    def run(self, batch: AnyBatch) -> dict[str, NDArray[Any]]:
         """Answer a batch of cells."""
-        return self.feed({"ids": batch.ids, "values": batch.values, "lengths": batch.lengths})
+        return answered(self, batch)
 
     def feed(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the graph once, on the next instance that is free.

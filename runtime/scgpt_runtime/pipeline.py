@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -17,7 +17,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_runtime.cells import Batch, CellBlock, CellFault, Result, TokenBlock
+from scgpt_runtime.cells import AnyBatch, CellBlock, CellFault, Result, TokenBlock
 from scgpt_runtime.instances import Instances
 
 __all__ = ["Ahead", "Steps", "Timings", "run"]
@@ -88,8 +88,8 @@ class Steps:
     """
 
     tokenise: Callable[[CellBlock], TokenBlock]
-    pack: Callable[[TokenBlock], list[Batch]]
-    infer: Callable[[Batch], dict[str, NDArray[Any]]]
+    pack: Callable[[TokenBlock], Sequence[AnyBatch]]
+    infer: Callable[[AnyBatch], dict[str, NDArray[Any]]]
     outputs: dict[str, tuple[int, ...]]
     instances: int = 1
     tick: Callable[[int], None] = lambda cells: None
@@ -185,7 +185,7 @@ class _Open:
             instances.hand_in(opened, batch)
         return opened
 
-    def put(self, batch: Batch, answers: dict[str, NDArray[Any]]) -> None:
+    def put(self, batch: AnyBatch, answers: dict[str, NDArray[Any]]) -> None:
         """Rows of a batch to where they belong."""
         for name, rows in self.outputs.items():
             rows[batch.cells] = answers[name]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_runtime.batching import batches
+from scgpt_runtime.batching import batches, plan_for
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import TokenBlock
 from scgpt_runtime.errors import ProviderError
@@ -104,7 +104,8 @@ def _worst(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner | None) -
     opened = runner or open_graph(bundle, "embed", choice)
     try:
         found = np.full(golden.vectors.shape, np.nan, np.float32)
-        packed = batches(golden_tokens(golden), bundle.manifest.tokenizer, _BUDGET)
+        settings = bundle.manifest.tokenizer
+        packed = batches(golden_tokens(golden), settings, plan_for(choice, settings, _BUDGET))
         with Instances[None](opened.run, choice.instances) as instances:
             for done in instances.answers((None, batch) for batch in packed):
                 (found[done.batch.cells],) = done.answers.values()

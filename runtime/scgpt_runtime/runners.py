@@ -5,11 +5,12 @@ In: a bundle, a task, a choice. Out: a `GraphRunner`. It decides nothing.
 
 from pathlib import Path
 
+from scgpt_runtime.answering import GraphRunner
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.manifest import GraphRecord
 from scgpt_runtime.openvino_session import OpenVINOSession
 from scgpt_runtime.providers import ProviderChoice
-from scgpt_runtime.session import GraphRunner, Session
+from scgpt_runtime.session import Session
 
 __all__ = ["graph_for", "open_graph", "open_head"]
 
@@ -25,8 +26,15 @@ def graph_for(bundle: Bundle, task: str, choice: ProviderChoice) -> GraphRecord:
     return bundle.graph(task, choice.sealed, choice.dialect)
 
 
-def open_graph(bundle: Bundle, task: str, choice: ProviderChoice) -> GraphRunner:
+def open_graph(bundle: Bundle, task: str, choice: ProviderChoice, cache_dir: Path | None = None) -> GraphRunner:
     """Open a task's graph with the provider that was chosen.
+
+    Parameters
+    ----------
+    bundle, task, choice
+        What to open.
+    cache_dir
+        Where a provider that compiles may keep what it has compiled; None: nowhere.
 
     Raises
     ------

@@ -6,11 +6,12 @@ Several threads may run one session at once; they share its weights.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from scgpt_runtime.cells import Batch
+from scgpt_runtime.answering import GraphRunner, answered
+from scgpt_runtime.cells import AnyBatch
 from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.manifest import TensorSpec
 from scgpt_runtime.providers import ONNXRUNTIME_NAMES, ProviderChoice, onnxruntime
@@ -30,27 +31,6 @@ _DTYPES = {
 }
 _FATAL_ONLY = 4
 """Log severity: whatever goes wrong is raised, so nothing is printed."""
-
-
-class GraphRunner(Protocol):
-    """Anything that answers batches, several at a time; a test needs no weights for one."""
-
-    @property
-    def provider(self) -> str:
-        """What runs, for people."""
-        ...
-
-    def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        """The model's answer, output name to array whose first axis is the cells of the batch."""
-        ...
-
-    def feed(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The graph's answer to arrays by input name, output name to array."""
-        ...
-
-    def close(self) -> None:
-        """Let go of memory and devices."""
-        ...
 
 
 class Session:
@@ -104,9 +84,9 @@ class Session:
         """Provider that runs, with the version of ONNX Runtime, as parity records name it."""
         return f"{self._open().get_providers()[0]} {onnxruntime().__version__}"
 
-    def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
+    def run(self, batch: AnyBatch) -> dict[str, NDArray[Any]]:
         """Answer a batch of cells."""
-        return self.feed({"ids": batch.ids, "values": batch.values, "lengths": batch.lengths})
+        return answered(self, batch)
 
     def feed(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the graph once.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scgpt_runtime.batching import batches
+from scgpt_runtime.batching import BatchPlan, rectangles
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import Batch
 from scgpt_runtime.choosing import Asked, layouts
@@ -168,7 +168,7 @@ def _rate(instances: Instances[None], batch: Batch, count: int) -> float:
 
 def _cells(bundle: Bundle) -> tuple[Batch, Batch]:
     """The golden cell of median length and the longest one, each alone."""
-    alone = batches(golden_tokens(bundle.golden()), bundle.manifest.tokenizer, 1)
+    alone = rectangles(golden_tokens(bundle.golden()), bundle.manifest.tokenizer, BatchPlan("padded", 1))
     return alone[len(alone) // 2], alone[0]
 
 

@@ -8,7 +8,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -21,14 +21,12 @@ from scgpt_infer.bench.energy import EnergyMeter, find_meter
 from scgpt_infer.bench.lengths import load_tokens, random_tokens
 from scgpt_infer.bench.reading import Latencies, Order, Reading, Run
 from scgpt_infer.models import open_bundle, usable_cache
-from scgpt_runtime.batching import batches
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.cells import Batch, CellBlock, Result
+from scgpt_runtime.cells import AnyBatch, CellBlock, Result
 from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.errors import ProviderError
 from scgpt_runtime.golden import Golden
 from scgpt_runtime.machine import resident
-from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.proof import worst_of
 
 __all__ = ["latencies", "read", "throughput"]
@@ -40,11 +38,11 @@ _FEWEST_ANSWERS = 5
 class Answering(Protocol):
     """What is measured of an engine."""
 
-    def infer(self, batch: Batch) -> dict[str, NDArray[Any]]:
+    def infer(self, batch: AnyBatch) -> dict[str, NDArray[Any]]:
         """Answer one batch in the caller's thread."""
         ...
 
-    def answers(self, stream: Iterable[Batch]) -> Iterator[tuple[Batch, dict[str, NDArray[Any]]]]:
+    def answers(self, stream: Iterable[AnyBatch]) -> Iterator[tuple[AnyBatch, dict[str, NDArray[Any]]]]:
         """Answer batches on all instances, as they finish."""
         ...
 
@@ -93,7 +91,9 @@ def read(order: Order) -> Reading:
     )
 
 
-def throughput(engine: Answering, work: list[Batch], n_batches: int, meter: EnergyMeter | None, length: int = 0) -> Run:
+def throughput(
+    engine: Answering, work: Sequence[AnyBatch], n_batches: int, meter: EnergyMeter | None, length: int = 0
+) -> Run:
     """Answer `n_batches` batches, taken from `work` again and again, on all instances at once."""
     stream = list(islice(cycle(work), n_batches))
     before = meter.read() if meter else ()
@@ -107,7 +107,7 @@ def throughput(engine: Answering, work: list[Batch], n_batches: int, meter: Ener
     return Run(length, cells, tokens, seconds, joules)
 
 
-def latencies(engine: Answering, cell: Batch, seconds: float) -> tuple[float, ...]:
+def latencies(engine: Answering, cell: AnyBatch, seconds: float) -> tuple[float, ...]:
     """Seconds of each answer to one cell alone, for about `seconds`, after two answers to warm up."""
     engine.infer(cell)
     engine.infer(cell)
@@ -125,7 +125,7 @@ def _throughputs(engine: Engine, order: Order) -> tuple[tuple[Run, ...], tuple[R
     meter, _ = find_meter()
     instances = engine.choice.instances
 
-    def for_seconds(length: int, work: list[Batch]) -> Run:
+    def for_seconds(length: int, work: list[AnyBatch]) -> Run:
         throughput(engine, work, instances, None)  # memory for this length is taken now
         once = throughput(engine, work, instances, None).seconds
         turns = max(2, round(order.seconds / once))  # whole turns: no instance waits for another at the end
@@ -140,7 +140,7 @@ def _throughputs(engine: Engine, order: Order) -> tuple[tuple[Run, ...], tuple[R
     return runs, (throughput(engine, work, len(work) * turns, meter),)
 
 
-def _cells_of(engine: Engine, length: int, seed: int, n_batches: int) -> list[Batch]:
+def _cells_of(engine: Engine, length: int, seed: int, n_batches: int) -> list[AnyBatch]:
     """Batches of random cells of one length, filled as the engine fills them."""
     a_batch = max(1, engine.batch_tokens // length)
     tokens = random_tokens(n_batches * a_batch, length, engine.settings, len(engine.vocabulary), seed)
@@ -150,17 +150,14 @@ def _cells_of(engine: Engine, length: int, seed: int, n_batches: int) -> list[Ba
 def _alone(bundle: Bundle, options: EngineOptions, cache: Path, order: Order) -> tuple[Latencies, ...]:
     """Latencies of each length, with one instance that has all cores: what serves a single cell soonest."""
     with Engine.open(bundle, options, cache_dir=cache) as engine:
-        n_tokens = len(engine.vocabulary)
         return tuple(
-            Latencies(
-                length, latencies(engine, _one_cell(length, engine.settings, n_tokens, order.seed), order.seconds)
-            )
+            Latencies(length, latencies(engine, _one_cell(engine, length, order.seed), order.seconds))
             for length in order.lengths
         )
 
 
-def _one_cell(length: int, settings: TokenizerSettings, n_tokens: int, seed: int) -> Batch:
-    (cell,) = batches(random_tokens(1, length, settings, n_tokens, seed), settings, length)
+def _one_cell(engine: Engine, length: int, seed: int) -> AnyBatch:
+    (cell,) = engine.batches(random_tokens(1, length, engine.settings, len(engine.vocabulary), seed))
     return cell
 
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 import toy_bundle as toy
-from scgpt_runtime.batching import batches
+from scgpt_runtime.batching import BatchPlan, batches
 from scgpt_runtime.instances import Instances
 
 
 def some(n):
-    return batches(toy.tokens_of([3] * n), toy.SETTINGS, 1)
+    return batches(toy.tokens_of([3] * n), toy.SETTINGS, BatchPlan("padded", 1))
 
 
 def echo(batch):

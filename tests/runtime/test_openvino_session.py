@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import toy_bundle as toy
-from scgpt_runtime.batching import batches
+from scgpt_runtime.batching import BatchPlan, batches
 from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.openvino_session import OpenVINOSession
 from scgpt_runtime.providers import ProviderChoice, openvino_computes
@@ -34,14 +34,14 @@ def test_inputs_and_outputs_are_those_of_the_graph(session):
 
 def test_padding_never_leaks_and_rows_stay_where_they_are(session):
     tokens = toy.tokens_of([5, 17, 2, 9])
-    for batch in batches(tokens, toy.SETTINGS, 60):
+    for batch in batches(tokens, toy.SETTINGS, BatchPlan("padded", 60)):
         (rows,) = session.run(batch).values()
         for place, cell in enumerate(batch.cells):
             np.testing.assert_allclose(rows[place], toy.answer(tokens, cell), rtol=1e-6)
 
 
 def test_an_answer_outlives_the_next_batch(session):
-    first, second = batches(toy.tokens_of([9, 4]), toy.SETTINGS, 1)
+    first, second = batches(toy.tokens_of([9, 4]), toy.SETTINGS, BatchPlan("padded", 1))
     answers = [session.run(first)["cell"] for _ in range(4)]
     kept = [answer.copy() for answer in answers]
     for _ in range(4):
@@ -54,7 +54,7 @@ def test_several_threads_get_their_own_answers(session):
     wrong = []
 
     def work():
-        for batch in batches(tokens, toy.SETTINGS, 1):
+        for batch in batches(tokens, toy.SETTINGS, BatchPlan("padded", 1)):
             (row,) = session.run(batch)["cell"]
             if not np.allclose(row, toy.answer(tokens, batch.cells[0]), rtol=1e-6):
                 wrong.append(batch.cells[0])
@@ -68,7 +68,7 @@ def test_several_threads_get_their_own_answers(session):
 
 
 def test_another_dtype_is_refused_rather_than_converted(session):
-    (batch,) = batches(toy.tokens_of([3]), toy.SETTINGS, 9)
+    (batch,) = batches(toy.tokens_of([3]), toy.SETTINGS, BatchPlan("padded", 9))
     with pytest.raises(InternalError, match="wants ids as uint16"):
         session.feed({"ids": batch.ids.astype(np.int64), "values": batch.values, "lengths": batch.lengths})
     with pytest.raises(InternalError, match="wants lengths as int32"):
@@ -76,7 +76,7 @@ def test_another_dtype_is_refused_rather_than_converted(session):
 
 
 def test_shapes_that_do_not_fit_are_our_fault(session):
-    (batch,) = batches(toy.tokens_of([3]), toy.SETTINGS, 9)
+    (batch,) = batches(toy.tokens_of([3]), toy.SETTINGS, BatchPlan("padded", 9))
     with pytest.raises(InternalError, match="OpenVINO failed"):
         session.feed({"ids": batch.ids, "values": batch.values[:, :-1], "lengths": batch.lengths})
     assert session.run(batch)["cell"].shape == (1, toy.DIM)  # the instance is still there
@@ -97,7 +97,7 @@ def test_a_precision_that_the_processor_lacks_is_never_replaced(tmp_path):
 
 
 def test_closing_wakes_those_who_wait_for_an_instance(session):
-    (batch,) = batches(toy.tokens_of([3]), toy.SETTINGS, 9)
+    (batch,) = batches(toy.tokens_of([3]), toy.SETTINGS, BatchPlan("padded", 9))
     taken = [session._requests.get() for _ in range(2)]
     ended = []
 
@@ -117,7 +117,7 @@ def test_closing_wakes_those_who_wait_for_an_instance(session):
 
 
 def test_a_closed_session_says_so(session):
-    (batch,) = batches(toy.tokens_of([3]), toy.SETTINGS, 9)
+    (batch,) = batches(toy.tokens_of([3]), toy.SETTINGS, BatchPlan("padded", 9))
     session.close()
     with pytest.raises(InternalError, match="after it was closed"):
         session.run(batch)

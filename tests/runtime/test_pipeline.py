@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import toy_bundle as toy
-from scgpt_runtime.batching import batches
+from scgpt_runtime.batching import BatchPlan, batches
 from scgpt_runtime.cells import CellFault
 from scgpt_runtime.pipeline import Ahead, Steps, Timings, run
 
@@ -16,7 +16,7 @@ def steps(**changes) -> Steps:
     """A model in one line: each cell's answer is the sum of its ids."""
     told = {
         "tokenise": lambda block: toy.tokens_of(block),
-        "pack": lambda tokens: batches(tokens, toy.SETTINGS, 50),
+        "pack": lambda tokens: batches(tokens, toy.SETTINGS, BatchPlan("padded", 50)),
         "infer": lambda batch: {"sum": np.stack([batch.ids.sum(axis=1), batch.lengths], axis=1).astype(np.float32)},
         "outputs": {"sum": (2,)},
     }

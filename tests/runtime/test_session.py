@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import toy_bundle as toy
-from scgpt_runtime.batching import batches
+from scgpt_runtime.batching import BatchPlan, batches
 from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.session import Session
@@ -24,7 +24,7 @@ def path(tmp_path):
 def test_a_batch_is_answered_cell_by_cell(path):
     tokens = toy.tokens_of([5, 1, 0, 17, 17, 8])
     session = Session.open(path, CHOICE)
-    for batch in batches(tokens, toy.SETTINGS, 40):
+    for batch in batches(tokens, toy.SETTINGS, BatchPlan("padded", 40)):
         answers = session.run(batch)["cell"]
         assert answers.dtype == np.float32
         for row, cell in zip(answers, batch.cells, strict=True):
