@@ -8,9 +8,19 @@ import logging
 from dataclasses import dataclass, replace
 
 from scgpt_runtime.errors import OptionError, ProviderError
+from scgpt_runtime.gpu_choices import check_device, gpu_choices
 from scgpt_runtime.machine import CoreReport, cores, processor
 from scgpt_runtime.manifest import GraphRecord, Manifest
-from scgpt_runtime.providers import BF16_UNITS, PROVIDERS, ProviderChoice, obstacle, openvino_computes
+from scgpt_runtime.providers import (
+    BF16_UNITS,
+    ON_GPU,
+    PROVIDERS,
+    ProviderChoice,
+    gpu_expected,
+    obstacle,
+    openvino_computes,
+)
+from scgpt_runtime.routes import GPU_PRECISIONS
 
 __all__ = ["Asked", "candidates", "layouts"]
 
@@ -18,6 +28,7 @@ _NOT_INSTALLED = "the processor's fast arithmetic is left unused"
 _LIKE_BF16 = 1e-3
 """auto takes int8 only where no golden cell is further from fp32 than bf16 may be (1 - cosine)."""
 
+_OF_PROCESSOR = ("auto", "0")
 _INT8_UNITS = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm")
 
 _log = logging.getLogger(__name__)
@@ -29,12 +40,14 @@ class Asked:
 
     Attributes
     ----------
-    provider, precision, device
+    provider, precision
         ``auto`` or one by name.
+    device
+        ``auto``, ``all``, or numbers of GPUs with commas; on a processor ``auto`` or ``0``.
     threads
         Cores in all.
     instances
-        Batches that are answered at a time.
+        Batches that are answered at a time; on GPUs, those of all of them.
     """
 
     provider: str = "auto"
@@ -77,21 +90,22 @@ def candidates(manifest: Manifest, asked: Asked = Asked(), task: str = "embed") 
     """
     _check(asked)
     graphs = [graph for graph in manifest.graphs if graph.task == task]
-    found = cores()
-    instances, threads = _layout(asked, found)
     made: list[ProviderChoice] = []
-    for provider in _providers(asked.provider):
-        for precision, why in _precisions(provider, asked.precision, graphs, manifest):
-            sealed, dialect = _graph_for(provider, precision)
-            said = f"{_why_provider(provider, asked.provider)}; {why}; {_why_cores(asked, found)}"
-            made.append(ProviderChoice(provider, precision, sealed, dialect, instances, threads, said))
+    for provider in _providers(asked):
+        if provider in ON_GPU:
+            found = gpu_choices(provider, asked.precision, asked.device, asked.instances, graphs)
+            made += [replace(one, why=f"{_why_provider(provider, asked.provider)}; {one.why}") for one in found]
+        elif not made or _fits(asked):
+            made += _on_processor(provider, asked, graphs, manifest)
     if not made:
         raise _no_graph(manifest, graphs, asked, task)
     return tuple(made)
 
 
 def layouts(choice: ProviderChoice) -> tuple[ProviderChoice, ...]:
-    """Other ways to share the same cores among instances."""
+    """Other ways to share the same cores among instances; none on a GPU."""
+    if choice.devices:
+        return ()
     total = choice.instances * choice.threads
     ways = {(1, total)} | {(total // four, four) for four in (4,) if total >= 8 and total % four == 0}
     others = sorted(ways - {(choice.instances, choice.threads)}, reverse=True)
@@ -105,25 +119,54 @@ def _check(asked: Asked) -> None:
         number = getattr(asked, name)
         if number is not None and number < 1:
             raise OptionError(f"{name} is {number}; expected 1 or more.")
-    if asked.device not in ("auto", "0"):
+    check_device(asked.device)
+    if asked.device not in _OF_PROCESSOR and asked.provider in ("cpu", "openvino"):
         raise OptionError(f"device is {asked.device!r}, but a processor is one device: leave it at auto.")
 
 
-def _providers(asked: str) -> list[str]:
+def _providers(asked: Asked) -> list[str]:
     """Providers that run here, fastest first."""
-    if asked != "auto":
-        problem = obstacle(asked)
+    if asked.provider != "auto":
+        problem = obstacle(asked.provider)
         if problem:
             raise ProviderError(problem)
-        return [asked]
+        return [asked.provider]
+    problem = obstacle("cuda")
+    if asked.device not in _OF_PROCESSOR:
+        if problem:
+            raise OptionError(f"device is {asked.device!r}, but no GPU can be used. {problem}")
+        return ["cuda"]
+    if problem and gpu_expected():
+        _log.warning("No GPU is used: %s", problem)
+    return _processors(warn=True) if problem else ["cuda", *_processors(warn=False)]
+
+
+def _processors(warn: bool) -> list[str]:
+    """Providers that run on this processor, fastest first."""
     problem = obstacle("openvino")
-    if problem:
+    if problem and warn:
         _log.warning("Provider cpu runs, not openvino: %s Until then %s.", problem, _NOT_INSTALLED)
     able = [] if problem else ["openvino"]
     problem = obstacle("cpu")
     if problem and not able:
         raise ProviderError(problem)
     return able if problem else [*able, "cpu"]
+
+
+def _on_processor(provider: str, asked: Asked, graphs: list[GraphRecord], manifest: Manifest) -> list[ProviderChoice]:
+    found = cores()
+    instances, threads = _layout(asked, found)
+    made = []
+    for precision, why in _precisions(provider, asked.precision, graphs, manifest):
+        sealed, dialect = _graph_for(provider, precision)
+        said = f"{_why_provider(provider, asked.provider)}; {why}; {_why_cores(asked, found)}"
+        made.append(ProviderChoice(provider, precision, sealed, dialect, instances, threads, said))
+    return made
+
+
+def _fits(asked: Asked) -> bool:
+    """Whether instances that were counted for GPUs have a core each on this processor too."""
+    return (asked.instances or 1) <= min(asked.threads or cores().usable, cores().affinity)
 
 
 def _precisions(provider: str, asked: str, graphs: list[GraphRecord], manifest: Manifest) -> list[tuple[str, str]]:
@@ -183,7 +226,8 @@ def _layout(asked: Asked, found: CoreReport) -> tuple[int, int]:
 def _why_provider(provider: str, asked: str) -> str:
     if asked != "auto":
         return f"provider {provider} as asked"
-    return "provider openvino, the fastest here" if provider == "openvino" else "provider cpu, which runs everywhere"
+    told = {"cuda": "provider cuda, for the GPU of this machine", "openvino": "provider openvino, the fastest here"}
+    return told.get(provider, "provider cpu, which runs everywhere")
 
 
 def _why_cores(asked: Asked, found: CoreReport) -> str:
@@ -205,4 +249,6 @@ def _no_graph(manifest: Manifest, graphs: list[GraphRecord], asked: Asked, task:
         text += f"OpenVINO computes {able} on this processor, from an fp32 graph. "
     if asked.provider == "openvino" and asked.precision == "int8":
         text += "OpenVINO's int8 graph is made with --calibrate CELLS.h5ad. "
-    return ProviderError(text + "Take one of these, or export again with fp32, fp16 or int8 in --precision.")
+    if asked.provider in ON_GPU:
+        text += f"Provider {asked.provider} runs {', '.join(GPU_PRECISIONS[asked.provider])} where the GPU has them. "
+    return ProviderError(text + "Take one of these, or export again with the one that is wanted in --precision.")

@@ -18,8 +18,11 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any
 
+from scgpt_runtime.cuda_libraries import advice, advised_extra, build, cudnn, has_kernels, missing
 from scgpt_runtime.errors import MissingDependencyError, ProviderError
+from scgpt_runtime.gpus import Gpu, driver, gpus
 from scgpt_runtime.machine import processor
+from scgpt_runtime.routes import CudaVersions
 
 __all__ = [
     "BF16_UNITS",
@@ -29,11 +32,14 @@ __all__ = [
     "ProviderChoice",
     "available",
     "clash",
+    "cuda_versions",
+    "gpu_expected",
     "installed",
     "obstacle",
     "onnxruntime",
     "openvino_computes",
     "openvino_core",
+    "usable_gpus",
 ]
 
 PROVIDERS = ("cpu", "openvino", "cuda", "tensorrt")
@@ -234,31 +240,56 @@ def openvino_computes() -> tuple[str, ...]:
     return tuple(name for word, name in native.items() if word in able)
 
 
+def gpu_expected() -> bool:
+    """Whether a GPU is what this machine was set up for: the installed build is one for CUDA, or NVIDIA's driver is
+    there. Costs nothing where neither is.
+    """
+    return "onnxruntime-gpu" in installed() or driver() is not None
+
+
+def usable_gpus() -> tuple[Gpu, ...]:
+    """GPUs that the installed build of ONNX Runtime can run on; at least one where ``cuda`` has no `obstacle`."""
+    found = build(onnxruntime())
+    return tuple(gpu for gpu in gpus() if found is not None and has_kernels(gpu, found))
+
+
+def cuda_versions() -> CudaVersions:
+    """Versions that decide how CUDA computes; to be asked where ``cuda`` has no `obstacle`."""
+    major, minor, *_ = onnxruntime().__version__.split(".")
+    return CudaVersions((int(major), int(minor)), cudnn())
+
+
 def obstacle(provider: str) -> str | None:
     """Why a provider cannot run here, with what to do; None when it can."""
-    problem = clash("gpu" if provider in ON_GPU else "cpu")
-    if problem and provider in ON_GPU:
-        return problem
     if provider == "openvino":
-        if "openvino" not in installed():
-            return 'OpenVINO is not installed. Install it: pip install "scgpt-infer[cpu]"'
-        try:
-            openvino_core()
-        except MissingDependencyError as error:
-            return str(error)
-        return None if openvino_computes() else "OpenVINO finds no processor that it can use here."
+        return _openvino_obstacle()
+    on_gpu = provider in ON_GPU
+    problem = clash(advised_extra(driver()) if on_gpu else "cpu")
+    if problem and on_gpu:
+        return problem
     if problem:
         _log.warning(problem)
     try:
         offered = available()
     except MissingDependencyError as error:
         return str(error)
-    if provider in ON_GPU and ONNXRUNTIME_NAMES[provider] not in offered:
+    if not on_gpu:
+        return None if ONNXRUNTIME_NAMES[provider] in offered else "The installed ONNX Runtime has no CPU provider."
+    if ONNXRUNTIME_NAMES[provider] not in offered:
         first = "pip uninstall -y onnxruntime && " if "onnxruntime" in installed() else ""
-        return (
-            f"Provider {provider} cannot run here: the installed ONNX Runtime offers {', '.join(offered)}. "
-            f"For an NVIDIA GPU: {first}pip install 'scgpt-infer[gpu]'"
-        )
-    if provider in ON_GPU:
-        return f"This version of scgpt-infer does not run provider {provider}. Take --provider cpu."
-    return None if ONNXRUNTIME_NAMES[provider] in offered else "The installed ONNX Runtime has no CPU provider."
+        told = f"the installed ONNX Runtime offers {', '.join(offered)}"
+        return f"Provider {provider} cannot run here: {told}. {advice(driver(), first)}"
+    return missing(onnxruntime(), provider)
+
+
+def _openvino_obstacle() -> str | None:
+    found = installed()
+    if "openvino" not in found:
+        # The extra for processors would put a second ONNX Runtime over the one for GPUs.
+        what = "openvino" if "onnxruntime-gpu" in found else '"scgpt-infer[cpu]"'
+        return f"OpenVINO is not installed. Install it: pip install {what}"
+    try:
+        openvino_core()
+    except MissingDependencyError as error:
+        return str(error)
+    return None if openvino_computes() else "OpenVINO finds no processor that it can use here."

@@ -3,13 +3,15 @@ from dataclasses import replace
 
 import pytest
 
+import fake_driver as fake
 import toy_bundle as toy
-from scgpt_runtime import choosing
+from scgpt_runtime import choosing, gpu_choices
 from scgpt_runtime.choosing import Asked, candidates, layouts
 from scgpt_runtime.errors import OptionError, ProviderError
 from scgpt_runtime.machine import CoreReport, Processor
 from scgpt_runtime.manifest import ParityRecord
 from scgpt_runtime.providers import ProviderChoice
+from scgpt_runtime.routes import CudaVersions
 
 PLAIN = ("avx512f", "avx2")
 
@@ -28,12 +30,19 @@ def sealed(*precisions, static=None):
 
 @pytest.fixture
 def on(monkeypatch):
-    """Pretend a processor: what OpenVINO computes there (None: OpenVINO is not installed), and its features."""
+    """Pretend a processor: what OpenVINO computes there (None: OpenVINO is not installed), and its features; and an
+    H100, unless there is an obstacle to it.
+    """
 
-    def pretend(computes, features=PLAIN, cores=4):
+    def pretend(computes, features=PLAIN, cores=4, no_gpu="no GPU is here", gpu_expected=False):
         problem = None if computes else 'OpenVINO is not installed. Install it: pip install "scgpt-infer[cpu]"'
+        obstacles = {"openvino": problem, "cuda": no_gpu, "tensorrt": no_gpu}
         monkeypatch.setattr(choosing, "openvino_computes", lambda: computes or ())
-        monkeypatch.setattr(choosing, "obstacle", lambda name: problem if name == "openvino" else None)
+        monkeypatch.setattr(choosing, "obstacle", obstacles.get)
+        monkeypatch.setattr(choosing, "gpu_expected", lambda: gpu_expected)
+        monkeypatch.setattr(gpu_choices, "gpus", lambda: (fake.gpu(),))
+        monkeypatch.setattr(gpu_choices, "usable_gpus", lambda: (fake.gpu(),))
+        monkeypatch.setattr(gpu_choices, "cuda_versions", lambda: CudaVersions((1, 31), (9, 28, 1)))
         monkeypatch.setattr(choosing, "processor", lambda: Processor("chip", "x86_64", features))
         monkeypatch.setattr(choosing, "cores", lambda: CoreReport(cores, cores, None))
 
@@ -117,10 +126,65 @@ def test_a_precision_that_is_not_sealed_lists_those_that_are(on):
     "told",
     [{"provider": "gpu"}, {"threads": 0}, {"instances": 0}, {"device": "1"}, {"device": "all"}, {"device": "x"}],
 )
-def test_an_option_that_does_not_exist_is_named(told):
+def test_an_option_that_does_not_exist_is_named(on, told):
+    on(("fp32",))
     (name,) = told
     with pytest.raises(OptionError, match=name):
         candidates(sealed("fp32"), Asked(**told))
+
+
+def test_a_gpu_comes_first_and_the_processor_is_what_is_left_when_it_fails(on, caplog):
+    on(None, no_gpu=None)
+    with caplog.at_level(logging.WARNING):
+        first, *rest = candidates(sealed("fp32", "fp16"))
+    assert (first.provider, first.precision, first.devices) == ("cuda", "fp16", (0,))
+    assert [(one.provider, one.precision) for one in rest] == [("cuda", "fp32"), ("cpu", "fp32")]
+    assert "provider cuda, for the GPU of this machine" in first.why
+    assert caplog.text == ""  # nobody misses OpenVINO on a machine with a GPU
+
+
+def test_a_gpu_that_was_expected_and_cannot_be_used_is_a_warning(on, caplog):
+    on(("bf16", "fp32"), no_gpu="libcublas.so.13 is missing: do this.", gpu_expected=True)
+    with caplog.at_level(logging.WARNING):
+        assert ranked("fp32")[0][0] == "openvino"
+    assert "No GPU is used: libcublas.so.13 is missing: do this." in caplog.text
+
+
+def test_a_machine_without_a_gpu_hears_nothing_of_one(on, caplog):
+    on(("bf16", "fp32"))
+    with caplog.at_level(logging.WARNING):
+        candidates(sealed("fp32"))
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_cuda_that_was_asked_for_is_an_error_not_a_processor(on, provider):
+    on(("bf16", "fp32"), no_gpu="libcublas.so.13 is missing: do this.")
+    with pytest.raises(ProviderError, match="is missing: do this"):
+        ranked("fp32", provider=provider)
+
+
+def test_a_device_by_number_is_a_gpu(on):
+    on(("bf16", "fp32"), no_gpu=None)
+    assert ranked("fp32", "fp16", device="all") == [("cuda", "fp16"), ("cuda", "fp32")]
+    with pytest.raises(OptionError, match="a processor is one device"):
+        ranked("fp32", provider="cpu", device="all")
+    on(("bf16", "fp32"), no_gpu="no driver")
+    with pytest.raises(OptionError, match=r"device is '1', but no GPU can be used\. no driver"):
+        ranked("fp32", device="1")
+
+
+def test_instances_for_a_gpu_need_no_cores(on):
+    on(("bf16", "fp32"), no_gpu=None, cores=2)
+    assert ranked("fp32", instances=4) == [("cuda", "fp32")]
+    assert ranked("fp32", instances=2)[-1] == ("cpu", "fp32")
+
+
+def test_a_precision_that_no_gpu_computes_falls_to_the_processor_or_is_refused(on):
+    on(None, no_gpu=None)
+    assert ranked("fp32", "int8", precision="int8") == [("cpu", "int8")]
+    with pytest.raises(ProviderError, match="Provider cuda runs fp16, bf16, fp32"):
+        ranked("fp32", "int8", precision="int8", provider="cuda")
 
 
 @pytest.mark.parametrize(("asked", "there"), [({"threads": 2, "instances": 3}, 2), ({"instances": 9}, 4)])
@@ -162,3 +226,7 @@ def test_other_layouts_use_the_same_cores(cores, ways):
     found = [(other.instances, other.threads) for other in layouts(choice)]
     assert found == ways
     assert all(instances * threads == cores for instances, threads in found)
+
+
+def test_a_gpu_has_no_other_layouts():
+    assert layouts(ProviderChoice("cuda", "fp16", "fp16", "cuda-flash", 8, 1, "", (0,))) == ()

@@ -8,8 +8,11 @@ from importlib import metadata
 
 import pytest
 
+import fake_driver as fake
 from scgpt_runtime import providers
+from scgpt_runtime.cuda_libraries import Build
 from scgpt_runtime.errors import MissingDependencyError, ProviderError
+from scgpt_runtime.gpus import Driver
 from scgpt_runtime.machine import Processor
 from scgpt_runtime.providers import ProviderChoice, available, clash, installed, obstacle, openvino_core
 
@@ -29,7 +32,56 @@ def test_the_processor_is_no_obstacle():
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_a_gpu_that_cannot_be_had_gives_the_line_that_installs_it(provider):
-    assert "pip install 'scgpt-infer[gpu]'" in obstacle(provider)
+    told = obstacle(provider)
+    assert f"Provider {provider} cannot run here: the installed ONNX Runtime offers" in told
+    assert 'pip uninstall -y onnxruntime && pip install "scgpt-infer[gpu]"' in told
+
+
+def test_a_driver_without_a_build_for_it_gets_the_one_that_suits(monkeypatch):
+    monkeypatch.setattr(providers, "driver", lambda: Driver("550.54.15", (12, 4)))
+    told = obstacle("cuda")
+    assert "For NVIDIA driver 550.54.15 (CUDA 12.4)" in told
+    assert 'pip uninstall -y onnxruntime && pip install "scgpt-infer[gpu-cu12]"' in told
+
+
+def test_a_build_for_gpus_is_asked_what_it_lacks(monkeypatch):
+    monkeypatch.setattr(providers, "available", lambda: ("CUDAExecutionProvider", "CPUExecutionProvider"))
+    monkeypatch.setattr(providers, "missing", lambda runtime, provider: f"{provider} lacks something")
+    assert obstacle("cuda") == "cuda lacks something"
+    assert "offers CUDAExecutionProvider" in obstacle("tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("versions", "found", "expected"),
+    [
+        ({"onnxruntime": "1.32.0"}, None, False),
+        ({"onnxruntime_gpu": "1.31.1"}, None, True),
+        ({"onnxruntime": "1.32.0"}, Driver("580.65.06", (13, 0)), True),
+    ],
+)
+def test_a_gpu_is_expected_where_something_was_set_up_for_one(monkeypatch, versions, found, expected):
+    pretend_installed(monkeypatch, **versions)
+    monkeypatch.setattr(providers, "driver", lambda: found)
+    assert providers.gpu_expected() is expected
+
+
+def test_gpus_without_kernels_in_the_build_are_not_usable(monkeypatch):
+    monkeypatch.setattr(providers, "build", lambda runtime: Build("1.31.1", (13, 0)))
+    monkeypatch.setattr(providers, "gpus", lambda: (fake.gpu(0, *fake.V100), fake.gpu(1)))
+    assert [gpu.index for gpu in providers.usable_gpus()] == [1]
+
+
+def test_openvino_beside_a_build_for_gpus_comes_without_a_second_onnxruntime(monkeypatch):
+    pretend_installed(monkeypatch, onnxruntime_gpu="1.31.1")
+    assert obstacle("openvino").endswith("pip install openvino")
+
+
+def test_a_question_about_gpus_imports_nothing_of_cuda():
+    code = (
+        "import sys; from scgpt_runtime.providers import obstacle; assert obstacle('cuda'); "
+        "assert not [name for name in sys.modules if name.split('.')[0] in ('cuda', 'pynvml')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_openvino_that_is_not_installed_gives_the_line_that_installs_it(monkeypatch):
