@@ -72,7 +72,8 @@ def open_best(
 def within_memory(
     bundle: Bundle, task: str, choice: ProviderChoice, longest: int, free: int | None = None
 ) -> ProviderChoice:
-    """The same choice with no more instances than the memory that is left can hold.
+    """The same choice with no more instances than the memory that is left can hold. On a GPU nothing is taken away: its
+    memory is not the machine's, and a batch that does not fit there is halved while it runs.
 
     Parameters
     ----------
@@ -87,8 +88,10 @@ def within_memory(
     free
         Bytes that may still be taken; None: what the machine says.
     """
+    if choice.devices or choice.instances == 1:
+        return choice
     free = free_memory() if free is None else free
-    if free is None or choice.instances == 1:
+    if free is None:
         return choice
     manifest = bundle.manifest
     folder = graph_for(bundle, task, choice).path.rpartition("/")[0]
@@ -107,7 +110,7 @@ def within_memory(
 def _open_one(
     bundle: Bundle, choice: ProviderChoice, task: str, cache_dir: Path | None
 ) -> tuple[ProviderChoice, GraphRunner]:
-    runner = open_graph(bundle, task, choice)
+    runner = open_graph(bundle, task, choice, cache_dir)
     try:
         worst = prove(bundle, choice, runner, task, cache_dir)
     except BaseException:

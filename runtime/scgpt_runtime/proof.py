@@ -9,30 +9,32 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_runtime.batching import batches, plan_for
+from scgpt_runtime.batching import BATCH_TOKENS, batches, plan_for
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import TokenBlock
-from scgpt_runtime.errors import ProviderError
+from scgpt_runtime.errors import DeviceMemoryError, ProviderError
 from scgpt_runtime.golden import Golden
+from scgpt_runtime.gpus import driver, gpus
 from scgpt_runtime.instances import Instances
 from scgpt_runtime.machine import processor
-from scgpt_runtime.providers import ProviderChoice, installed
+from scgpt_runtime.providers import ProviderChoice, cuda_versions, installed
 from scgpt_runtime.remembered import Remembered
 from scgpt_runtime.runners import open_graph
 from scgpt_runtime.session import GraphRunner
 
-__all__ = ["LIMITS", "golden_tokens", "one_minus_cosine", "prove", "worst_of"]
+__all__ = ["LIMITS", "golden_tokens", "hardware", "one_minus_cosine", "prove", "worst_of"]
 
 LIMITS = {"fp32": 1e-6, "fp16": 1e-4, "bf16": 1e-3, "int8": 1e-2}
 """Precision to the largest 1 - cosine to the fp32 reference that any golden cell may have."""
 
 _BUDGET = 256
+"""Tokens of a batch on a processor; on a GPU those that run later, since kernels are chosen by shape."""
 
 
 def prove(
     bundle: Bundle, choice: ProviderChoice, runner: GraphRunner, task: str, cache_dir: Path | None = None
 ) -> float | None:
-    """Hold what a choice computes against the bundle's golden vectors, once per bundle, processor and library.
+    """Hold what a choice computes against the bundle's golden vectors, once per bundle, processor or GPU, and library.
 
     Parameters
     ----------
@@ -63,7 +65,10 @@ def prove(
         return None
     remembered = Remembered(cache_dir, "proofs", _depends_on(bundle, choice))
     known = remembered.recall()
-    worst = float(known) if isinstance(known, float) else _worst(bundle, choice, runner if task == "embed" else None)
+    if isinstance(known, float):
+        worst = known
+    else:
+        worst = _worst(bundle, choice, runner if task == "embed" else None, cache_dir)
     if not worst <= LIMITS[choice.precision]:
         raise ProviderError(
             f"{runner.provider} in {choice.precision} answers wrongly on this machine: 1 - cosine of the worst golden "
@@ -99,24 +104,44 @@ def golden_tokens(golden: Golden) -> TokenBlock:
     return TokenBlock(golden.ids, golden.values, golden.offsets, np.zeros(golden.n_cells, np.uint8), 0)
 
 
-def _worst(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner | None) -> float:
-    golden = bundle.golden()
-    opened = runner or open_graph(bundle, "embed", choice)
+def hardware(devices: tuple[int, ...]) -> list[str]:
+    """What computes, for a key: GPUs by kind with driver and cuDNN, or the processor with its instruction sets."""
+    if not devices:
+        chip = processor()
+        return [chip.name, *chip.features]
+    kinds = sorted({f"{gpu.name} {gpu.compute}" for gpu in gpus() if gpu.index in devices})
+    found, versions = driver(), cuda_versions()
+    return [*kinds, found.name if found else "", f"cuDNN {versions.cudnn}"]
+
+
+def _worst(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner | None, cache_dir: Path | None) -> float:
+    opened = runner or open_graph(bundle, "embed", choice, cache_dir)
+    budget = BATCH_TOKENS[choice.provider] if choice.devices else _BUDGET
     try:
-        found = np.full(golden.vectors.shape, np.nan, np.float32)
-        settings = bundle.manifest.tokenizer
-        packed = batches(golden_tokens(golden), settings, plan_for(choice, settings, _BUDGET))
-        with Instances[None](opened.run, choice.instances) as instances:
-            for done in instances.answers((None, batch) for batch in packed):
-                (found[done.batch.cells],) = done.answers.values()
+        while True:
+            try:
+                return worst_of(bundle.golden(), _vectors(bundle, choice, opened, budget))
+            except DeviceMemoryError:
+                if budget <= _BUDGET:
+                    raise
+                budget //= 2  # as the engine itself goes on
     finally:
         if runner is None:
             opened.close()
-    return worst_of(golden, found)
+
+
+def _vectors(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner, budget: int) -> NDArray[np.float32]:
+    """(n_cells, dim) float32 what a graph makes of the golden cells."""
+    golden, settings = bundle.golden(), bundle.manifest.tokenizer
+    found = np.full(golden.vectors.shape, np.nan, np.float32)
+    made = batches(golden_tokens(golden), settings, plan_for(choice, settings, budget))
+    with Instances[None](runner.run, choice.instances) as instances:
+        for done in instances.answers((None, batch) for batch in made):
+            (found[done.batch.cells],) = done.answers.values()
+    return found
 
 
 def _depends_on(bundle: Bundle, choice: ProviderChoice) -> dict[str, object]:
-    found = processor()
     return {
         "golden": bundle.sha256("golden.npz"),
         "graph": bundle.sha256(bundle.graph("embed", choice.sealed, choice.dialect).path),
@@ -124,5 +149,5 @@ def _depends_on(bundle: Bundle, choice: ProviderChoice) -> dict[str, object]:
         "provider": choice.provider,
         "precision": choice.precision,
         "version": installed(),
-        "processor": [found.name, *found.features],
+        "hardware": hardware(choice.devices),
     }

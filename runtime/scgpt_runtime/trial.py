@@ -1,7 +1,7 @@
 """The rule held against a measurement: what can run a bundle here is tried for a few seconds, once.
 
 In: a bundle and choices in the rule's order. Out: the same choices, the fastest first, and what was measured.
-It happens only where the outcome can be remembered, by processor, bundle and versions.
+It happens only where the outcome can be remembered, by processor or GPU, bundle and versions.
 """
 
 import logging
@@ -12,18 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
+from scgpt_runtime.answering import GraphRunner
 from scgpt_runtime.batching import BatchPlan, rectangles
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import Batch
 from scgpt_runtime.choosing import Asked, layouts
 from scgpt_runtime.errors import ScgptInferError
+from scgpt_runtime.gpu_trial import cells_per_second
 from scgpt_runtime.instances import Instances
-from scgpt_runtime.machine import cores, processor, resident
-from scgpt_runtime.proof import golden_tokens
+from scgpt_runtime.machine import cores, resident
+from scgpt_runtime.proof import golden_tokens, hardware
 from scgpt_runtime.providers import ProviderChoice, installed
 from scgpt_runtime.remembered import Remembered
 from scgpt_runtime.runners import open_graph
-from scgpt_runtime.session import GraphRunner
 
 __all__ = ["Measured", "fastest_first"]
 
@@ -31,6 +32,9 @@ _SECONDS = 0.25
 _ROUNDS = 2
 _MARGIN = 1.1
 """The rule stands unless another choice is this much faster: shared machines are noisy."""
+
+_MARGIN_ON_GPU = 1.03
+"""There the rule's order is an expectation, and nothing else runs as a rule: a little is enough."""
 
 Opener = Callable[[Bundle, str, ProviderChoice], GraphRunner]
 
@@ -43,16 +47,17 @@ class Measured:
 
     Attributes
     ----------
-    provider, precision, instances, threads
-        The choice.
+    provider, precision, dialect, instances, threads
+        The choice; on GPUs, what runs on one of them.
     cells_per_second
-        Golden cells of median length a second, best of a few rounds.
+        Golden cells a second, best of a few rounds: those of median length, on a GPU those that `gpu_trial` cuts.
     instance_bytes
         Memory that each instance beyond the first took; None where it was not measured.
     """
 
     provider: str
     precision: str
+    dialect: str
     instances: int
     threads: int
     cells_per_second: float
@@ -92,34 +97,64 @@ def fastest_first(
     tuple of ProviderChoice
         The same, in another order or layout, each `why` with its figure.
     """
-    if not asked.open or cache_dir is None or not _worth_it(ranked, asked):
+    tried = _worth_it(ranked, asked)
+    if cache_dir is None or not tried:
         return ranked
-    remembered = Remembered(cache_dir, "measured", _depends_on(bundle, ranked, asked, task))
+    remembered = Remembered(cache_dir, "measured", _depends_on(bundle, tried, asked, task))
     found = _read(remembered.recall())
     if not found and remembered.possible():
         say(f"what runs {bundle.manifest.name} fastest on this machine is measured, once")
-        measured = _measure_all(bundle, ranked, asked, task, opener)
+        measured = _measure_all(bundle, tried, asked, task, opener)
         # Where another process was first, its outcome holds: jobs that start together must not part company.
         found = _read(remembered.keep([asdict(one) for one in measured]))
     return _ordered(ranked, found)
 
 
-def _worth_it(ranked: tuple[ProviderChoice, ...], asked: Asked) -> bool:
-    return len(ranked) > 1 or (asked.instances is None and bool(layouts(ranked[0])))
+def _worth_it(ranked: tuple[ProviderChoice, ...], asked: Asked) -> tuple[ProviderChoice, ...]:
+    """The choices among which a measurement can decide. A processor is no rival of a GPU, and TensorRT would build an
+    engine of each choice, minutes each.
+    """
+    on_gpu = tuple(_on_one(choice) for choice in ranked if choice.devices)
+    if on_gpu:
+        return on_gpu if len(on_gpu) > 1 and on_gpu[0].provider == "cuda" else ()
+    ways = len(ranked) > 1 or (asked.instances is None and bool(layouts(ranked[0])))
+    return ranked if asked.open and ways else ()
+
+
+def _on_one(choice: ProviderChoice) -> ProviderChoice:
+    """What each of several GPUs does, so that jobs on any number of them find the same outcome."""
+    if not choice.devices:
+        return choice
+    return replace(choice, devices=choice.devices[:1], instances=choice.instances // len(choice.devices))
 
 
 def _measure_all(
-    bundle: Bundle, ranked: tuple[ProviderChoice, ...], asked: Asked, task: str, opener: Opener
+    bundle: Bundle, tried: tuple[ProviderChoice, ...], asked: Asked, task: str, opener: Opener
 ) -> list[Measured]:
     """Every choice as the rule lays it out, then other layouts of the best."""
+    if tried[0].devices:
+        return [one for choice in tried if (one := _measure_on_gpu(bundle, choice, task, opener))]
     cells = _cells(bundle)
-    tried = [_measure(bundle, choice, task, cells, opener, weigh=choice is ranked[0]) for choice in ranked]
-    found = [one for one in tried if one is not None]
+    measured = [_measure(bundle, choice, task, cells, opener, weigh=choice is tried[0]) for choice in tried]
+    found = [one for one in measured if one is not None]
     if not found or asked.instances is not None:
         return found
-    best = _best(found)
-    (chosen,) = [choice for choice in ranked if _key(choice) == _key(best)]
+    best = _best(found, _MARGIN)
+    (chosen,) = [choice for choice in tried if _key(choice) == _key(best)]
     return found + [one for choice in layouts(chosen) if (one := _measure(bundle, choice, task, cells, opener))]
+
+
+def _measure_on_gpu(bundle: Bundle, choice: ProviderChoice, task: str, opener: Opener) -> Measured | None:
+    runner = None
+    try:
+        runner = opener(bundle, task, choice)
+        return _measured(choice, cells_per_second(bundle, choice, runner))
+    except ScgptInferError as error:
+        _log.debug("%s was not measured: %s", choice.name, error)
+        return None
+    finally:
+        if runner is not None:
+            runner.close()
 
 
 def _measure(
@@ -145,7 +180,11 @@ def _measure(
         return None
     finally:
         runner.close()
-    return Measured(choice.provider, choice.precision, choice.instances, choice.threads, max(rates), grown)
+    return _measured(choice, max(rates), grown)
+
+
+def _measured(choice: ProviderChoice, rate: float, grown: int | None = None) -> Measured:
+    return Measured(choice.provider, choice.precision, choice.dialect, choice.instances, choice.threads, rate, grown)
 
 
 def _growth(runner: GraphRunner, instances: Instances[None], longest: Batch, count: int) -> int | None:
@@ -172,29 +211,35 @@ def _cells(bundle: Bundle) -> tuple[Batch, Batch]:
     return alone[len(alone) // 2], alone[0]
 
 
-def _best(found: list[Measured]) -> Measured:
+def _best(found: list[Measured], margin: float) -> Measured:
     """The first one, unless another is faster by the margin."""
     rival = max(found, key=lambda one: one.cells_per_second)
-    return rival if rival.cells_per_second > _MARGIN * found[0].cells_per_second else found[0]
+    return rival if rival.cells_per_second > margin * found[0].cells_per_second else found[0]
 
 
 def _ordered(ranked: tuple[ProviderChoice, ...], found: list[Measured]) -> tuple[ProviderChoice, ...]:
-    first = [one for one in found if any(_key(choice) == _key(one) for choice in ranked)]
+    by_key = {_key(_on_one(choice)): choice for choice in ranked}
+    first = [one for one in found if _key(one) in by_key]
     if not first:
         return ranked
-    best = _best(first)
-    laid = _best([best, *(one for one in found if one not in first)])
-    (chosen,) = [choice for choice in ranked if _key(choice) == _key(best)]
-    told = ", ".join(f"{one.provider} {one.precision} {one.cells_per_second:.3g}" for one in first)
-    why = f"{chosen.why}; measured here: {told} cells/s"
-    if laid.instance_bytes is not None:
+    on_gpu = bool(by_key[_key(first[0])].devices)
+    best = _best(first, _MARGIN_ON_GPU if on_gpu else _MARGIN)
+    chosen = by_key[_key(best)]
+    told = ", ".join(f"{_named(one)} {one.cells_per_second:.3g}" for one in first)
+    why = f"{chosen.why}; measured here: {told} cells/s" + (" on one GPU" if on_gpu else "")
+    laid = chosen if on_gpu else _best([best, *(one for one in found if one not in first)], _MARGIN)
+    if isinstance(laid, Measured) and laid.instance_bytes is not None:
         why += f", a further instance takes {laid.instance_bytes / 2**20:.0f} MiB"
     top = replace(chosen, instances=laid.instances, threads=laid.threads, why=why)
     return (top, *(choice for choice in ranked if choice is not chosen))
 
 
-def _key(one: ProviderChoice | Measured) -> tuple[str, str, int, int]:
-    return one.provider, one.precision, one.instances, one.threads
+def _named(one: Measured) -> str:
+    return " ".join((one.provider, one.precision, *([one.dialect] if one.provider == "cuda" else [])))
+
+
+def _key(one: ProviderChoice | Measured) -> tuple[str, str, str, int, int]:
+    return one.provider, one.precision, one.dialect, one.instances, one.threads
 
 
 def _read(found: object) -> list[Measured]:
@@ -209,8 +254,7 @@ def _read(found: object) -> list[Measured]:
 def _sound(one: Measured) -> bool:
     numbers = (one.instances, one.threads)
     return (
-        isinstance(one.provider, str)
-        and isinstance(one.precision, str)
+        all(isinstance(name, str) for name in (one.provider, one.precision, one.dialect))
         and all(type(number) is int and number >= 1 for number in numbers)
         and type(one.cells_per_second) is float
         and one.cells_per_second > 0
@@ -218,14 +262,15 @@ def _sound(one: Measured) -> bool:
     )
 
 
-def _depends_on(bundle: Bundle, ranked: tuple[ProviderChoice, ...], asked: Asked, task: str) -> dict[str, object]:
-    chip = processor()
+def _depends_on(bundle: Bundle, tried: tuple[ProviderChoice, ...], asked: Asked, task: str) -> dict[str, object]:
+    devices = tried[0].devices
+    # On a GPU neither cores decide, nor which GPUs of a kind and how many: jobs that share the work find one outcome.
+    where = {} if devices else {"asked": asdict(asked), "cores": asdict(cores())}
     return {
         "bundle": sorted(record.sha256 for record in bundle.manifest.files),
         "task": task,
-        "asked": asdict(asked),
-        "ranked": [_key(choice) for choice in ranked],
-        "processor": [chip.name, *chip.features],
-        "cores": asdict(cores()),
+        "ranked": [_key(choice) for choice in tried],
+        "hardware": hardware(devices),
         "versions": installed(),
+        **where,
     }

@@ -4,21 +4,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import fake_driver as fake
 import toy_bundle as toy
 from scgpt_runtime import opening, proof, trial
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.choosing import Asked
 from scgpt_runtime.engine import Engine, EngineOptions
-from scgpt_runtime.errors import InternalError, ProviderError
+from scgpt_runtime.errors import DeviceMemoryError, InternalError, ProviderError
+from scgpt_runtime.gpus import Driver
 from scgpt_runtime.machine import CoreReport
 from scgpt_runtime.opening import open_best, within_memory
 from scgpt_runtime.proof import LIMITS, prove
 from scgpt_runtime.providers import ProviderChoice
+from scgpt_runtime.routes import CudaVersions
 from scgpt_runtime.trial import fastest_first
 
 OPENVINO = ProviderChoice("openvino", "bf16", "fp32", "portable", 2, 1, "by rule")
 FP32 = ProviderChoice("openvino", "fp32", "fp32", "portable", 2, 1, "by rule")
 CPU = ProviderChoice("cpu", "fp32", "fp32", "portable", 2, 1, "by rule")
+CUDA = ProviderChoice("cuda", "fp32", "fp32", "portable", 2, 1, "by rule", (0,))
 
 
 @pytest.fixture
@@ -64,6 +68,52 @@ def test_another_provider_proves_itself_once_and_is_remembered(bundle, tmp_path)
     assert second.runs > 0
 
 
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """Pretend GPUs and a driver to whatever keys a proof."""
+
+    def pretend(*gpus, driver="580.65.06"):
+        monkeypatch.setattr(proof, "gpus", lambda: gpus)
+        monkeypatch.setattr(proof, "driver", lambda: Driver(driver, (13, 0)))
+        monkeypatch.setattr(proof, "cuda_versions", lambda: CudaVersions((1, 31), (9, 28, 1)))
+
+    return pretend
+
+
+def test_a_proof_holds_for_gpus_of_its_kind_and_driver(bundle, tmp_path, on_gpu):
+    on_gpu(fake.gpu(), fake.gpu(1))
+    runner = Runner(bundle)
+    prove(bundle, CUDA, runner, "embed", tmp_path)
+    runs = runner.runs
+    prove(bundle, replace(CUDA, devices=(1,)), runner, "embed", tmp_path)
+    assert runner.runs == runs
+    for change in ({"gpus": (fake.gpu(0, *fake.A100),)}, {"gpus": (fake.gpu(),), "driver": "590.1"}):
+        on_gpu(*change.pop("gpus"), **change)
+        prove(bundle, CUDA, runner, "embed", tmp_path)
+        assert runner.runs > runs
+        runs = runner.runs
+
+
+def test_a_proof_that_does_not_fit_goes_on_with_half_the_tokens(bundle, on_gpu):
+    class Small(Runner):
+        def __init__(self, bundle, room):
+            super().__init__(bundle)
+            self.room, self.refused = room, 0
+
+        def run(self, batch):
+            if batch.n_tokens > self.room:
+                self.refused += 1
+                raise DeviceMemoryError("no room")
+            return super().run(batch)
+
+    on_gpu(fake.gpu())
+    runner = Small(bundle, 256)
+    assert prove(bundle, CUDA, runner, "embed") <= LIMITS["fp32"]
+    assert runner.refused
+    with pytest.raises(DeviceMemoryError):
+        prove(bundle, CUDA, Small(bundle, 1), "embed")
+
+
 def test_a_wrong_answer_is_refused_with_its_figure_and_not_remembered(bundle, tmp_path):
     for _ in range(2):
         wrong = Runner(bundle, angle=0.5)
@@ -84,7 +134,7 @@ def test_an_answer_that_is_no_number_is_refused(bundle):
 def test_auto_goes_on_to_the_next_with_a_warning(bundle, monkeypatch, caplog):
     opened = []
 
-    def opener(bundle, task, choice):
+    def opener(bundle, task, choice, cache_dir):
         opened.append(Runner(bundle, angle=0.5 if choice.precision == "bf16" else 0.0))
         return opened[-1]
 
@@ -201,6 +251,11 @@ def test_another_machine_or_bundle_is_another_measurement(bundle, tmp_path, monk
     monkeypatch.setattr(trial, "cores", lambda: CoreReport(3, 3, None))
     fastest_first(bundle, (OPENVINO, CPU), Asked(), "embed", tmp_path, opener=slow(PAUSES))
     assert len(list((tmp_path / "measured").iterdir())) == 2
+
+
+def test_memory_of_the_machine_does_not_limit_a_gpu(bundle):
+    many = replace(CUDA, instances=8)
+    assert within_memory(bundle, "embed", many, 24, free=1) is many
 
 
 def test_memory_that_is_short_takes_instances_away(bundle):
