@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from scgpt_runtime.cells import AnyBatch
-from scgpt_runtime.manifest import TensorSpec
+from scgpt_runtime.records import TensorSpec
 
 __all__ = ["GraphRunner", "answered"]
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scgpt_runtime.answering import answered
 from scgpt_runtime.cells import AnyBatch
 from scgpt_runtime.errors import InternalError, ProviderError
-from scgpt_runtime.manifest import TensorSpec
+from scgpt_runtime.failures import memory_ran_out
 from scgpt_runtime.providers import ProviderChoice, installed, openvino_computes, openvino_core
+from scgpt_runtime.records import TensorSpec
 
 __all__ = ["OpenVINOSession"]
 
@@ -97,7 +98,7 @@ class OpenVINOSession:
 
         Raises
         ------
-        ProviderError
+        DeviceMemoryError
             Memory ran out.
         InternalError
             The graph and what it was fed do not fit.
@@ -116,9 +117,7 @@ class OpenVINOSession:
         except (RuntimeError, MemoryError) as error:
             if isinstance(error, MemoryError) or "alloc" in str(error):
                 shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-                raise ProviderError(
-                    f"Memory ran out for one batch ({shapes}). Try a smaller --batch-tokens or --max-length."
-                ) from error
+                raise memory_ran_out("this machine", f"one batch ({shapes})", _first_line(error)) from error
             raise InternalError(f"OpenVINO failed on {self._path}: {_first_line(error)}.") from error
         finally:
             if self._model is not None:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from scgpt_runtime.answering import GraphRunner, answered
 from scgpt_runtime.cells import AnyBatch
 from scgpt_runtime.errors import InternalError, ProviderError
-from scgpt_runtime.manifest import TensorSpec
+from scgpt_runtime.failures import Failure, meaning, memory_ran_out
 from scgpt_runtime.providers import ONNXRUNTIME_NAMES, ProviderChoice, onnxruntime
+from scgpt_runtime.records import TensorSpec
 
-__all__ = ["GraphRunner", "Session"]
+__all__ = ["GraphRunner", "Session", "specs_of"]
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -45,8 +46,7 @@ class Session:
     def __init__(self, session: Any, path: Path) -> None:
         self._session: Any = session
         self._path = path
-        self.inputs = tuple(_spec(found) for found in session.get_inputs())
-        self.outputs = tuple(_spec(found) for found in session.get_outputs())
+        self.inputs, self.outputs = specs_of(session)
 
     @classmethod
     def open(cls, path: Path, choice: ProviderChoice) -> Self:
@@ -103,7 +103,7 @@ class Session:
 
         Raises
         ------
-        ProviderError
+        DeviceMemoryError
             Memory ran out.
         InternalError
             The graph and what it was fed do not fit.
@@ -112,11 +112,9 @@ class Session:
         try:
             answers = session.run(None, dict(arrays))
         except Exception as error:
-            if "allocate memory" in str(error) or "bad_alloc" in str(error):
+            if meaning(str(error)) is Failure.MEMORY:
                 shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-                raise ProviderError(
-                    f"Memory ran out for one batch ({shapes}). Try a smaller --batch-tokens or --max-length."
-                ) from error
+                raise memory_ran_out("this machine", f"one batch ({shapes})", str(error)) from error
             raise InternalError(f"ONNX Runtime failed on {self._path}: {error}.") from error
         return {spec.name: answer for spec, answer in zip(self.outputs, answers, strict=True)}
 
@@ -144,6 +142,12 @@ def _options(runtime: Any, choice: ProviderChoice) -> Any:
     # too, that costs a quarter to a third of the speed; 50 microseconds still bridge the gaps inside a graph.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
     return options
+
+
+def specs_of(session: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs of an ONNX Runtime session, as its graph states them."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    return tuple(_spec(found) for found in inputs), tuple(_spec(found) for found in outputs)
 
 
 def _spec(found: Any) -> TensorSpec:

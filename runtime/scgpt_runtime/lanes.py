@@ -1,0 +1,367 @@
+"""One lane to a device: a thread with its own ONNX Runtime session, stream and buffers. Arrays in, arrays out.
+
+In: how a session is opened, and memory. Out: a graph's answers. What it does on a GPU and on a processor differs in
+the memory alone. It knows neither batches nor bundles.
+
+A thread of its own, because a graph that CUDA has recorded belongs to the thread that recorded it. A session of its
+own, because what one run leaves behind in a session's memory is what the next one writes over.
+"""
+
+import ctypes
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scgpt_runtime.device_memory import Bytes, DeviceMemory
+from scgpt_runtime.errors import InternalError, ProviderError, ScgptInferError
+from scgpt_runtime.failures import Failure, device_lost, meaning, memory_ran_out, not_set_up, told
+from scgpt_runtime.providers import onnxruntime
+from scgpt_runtime.records import TensorSpec
+from scgpt_runtime.session import specs_of
+from scgpt_runtime.turns import Turns, Worker
+
+__all__ = ["MOST_RECORDED", "Lane", "Opener"]
+
+Opener = Callable[[DeviceMemory, bool], Any]
+"""Opens an ONNX Runtime session on the stream of a memory, ready to record graphs or not; called in a lane's thread."""
+
+MOST_RECORDED = 64
+"""Shapes that a lane records: each keeps buffers, and a few hundred kernels with their arguments."""
+
+_MOST_SHAPES = 256
+_ALIGNED = 256
+_JOIN_SECONDS = 5.0
+_TURNS = Turns()
+"""One for the process, as CUDA's rule is."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a tensor lies in a lane's buffers."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+    def of(self, buffer: Bytes) -> NDArray[Any]:
+        """The tensor, without a copy."""
+        return buffer[self.start : self.stop].view(self.dtype).reshape(self.shape)
+
+
+@dataclass(slots=True)
+class _Shape:
+    """A set of input shapes that the lane has seen: all inputs lie in one piece, behind them all outputs."""
+
+    inputs: tuple[_Place, ...]
+    outputs: tuple[_Place, ...]
+    seen: int = 0
+    recorded: int = 0
+    address: int = 0
+    binding: Any = None
+    options: Any = None
+
+    @property
+    def size(self) -> int:
+        return max(place.stop for place in (*self.inputs, *self.outputs))
+
+
+@dataclass(slots=True)
+class _Buffers:
+    """What a lane holds beside its session: memory that all shapes share, and what it knows of each shape."""
+
+    staging: Bytes | None = None
+    shared: int = 0
+    shared_size: int = 0
+    own: list[int] = field(default_factory=list)
+    shapes: dict[tuple[tuple[int, ...], ...], _Shape] = field(default_factory=dict)
+
+
+class Lane:
+    """A way to a device. Calls of `answer` are done one after the other.
+
+    Parameters
+    ----------
+    opener
+        Opens the session.
+    memory
+        The device's; made for this lane alone.
+    device
+        The device for people, such as ``GPU 0 (NVIDIA H100 80GB HBM3)``.
+    records
+        Record a CUDA graph for each shape that comes again, and replay it: one launch instead of hundreds.
+    most_recorded
+        Shapes that may be recorded.
+    """
+
+    def __init__(
+        self, opener: Opener, memory: DeviceMemory, device: str, records: bool, most_recorded: int = MOST_RECORDED
+    ) -> None:
+        self.inputs: tuple[TensorSpec, ...] = ()
+        self.outputs: tuple[TensorSpec, ...] = ()
+        self.provider = ""
+        self._opener, self._memory, self._device = opener, memory, device
+        self._records, self._most_recorded = records, most_recorded
+        self._session: Any = None
+        self._buffers = _Buffers()
+        self._lost = False
+        self._worker = Worker(f"scgpt-infer lane of {device}")
+
+    def open(self) -> None:
+        """Open the session in the lane's thread.
+
+        Raises
+        ------
+        ProviderError
+            The device cannot be used, or has no room for the graph.
+        """
+        self._worker.do(self._start)
+
+    def answer(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the graph on arrays that fit its inputs.
+
+        Raises
+        ------
+        DeviceMemoryError, DeviceLostError, ProviderError, InternalError
+            The run failed; after the first, the lane goes on with fresh buffers.
+        """
+        return self._worker.do(self._answer, arrays)
+
+    def close(self) -> None:
+        """Let go of all, in the lane's thread, after the run that it is at."""
+        self._worker.end(self._end, _JOIN_SECONDS)
+
+    def _start(self) -> None:
+        try:
+            with _TURNS.together():
+                self._memory.start()
+                self._open()
+        except ScgptInferError:
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise self._refused(error) from error
+
+    def _open(self) -> None:
+        self._session = self._opener(self._memory, self._records)
+        self.inputs, self.outputs = specs_of(self._session)
+        self.provider = f"{self._session.get_providers()[0]} {onnxruntime().__version__}"
+
+    def _refused(self, error: Exception) -> ScgptInferError:
+        """The error for a session that does not open."""
+        said, found = str(error), meaning(str(error))
+        if found is Failure.MEMORY:
+            return memory_ran_out(self._device, "the graph", said)
+        if found in (Failure.INSTALLATION, Failure.LOST):  # it never worked, so nothing was lost
+            return not_set_up(self._device, said)
+        return ProviderError(f"The graph cannot be opened on {self._device}: {told(said)}.")
+
+    def _answer(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        try:
+            return self._run(arrays)
+        except ScgptInferError:
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            failure, said = self._meaning(error)
+            if failure is Failure.OTHER:
+                raise InternalError(
+                    f"ONNX Runtime failed on {self._device}, {_shapes(arrays)}: {told(said)}."
+                ) from error
+        # Outside of the handler: the traceback holds the session, which may have to go.
+        if failure is Failure.CAPTURE and self._records:
+            _log.warning("%s records no CUDA graphs any more, and goes on without: %s.", self._device, told(said))
+            self._records = False
+            self._let_go(broken=True)
+            return self._answer(arrays)
+        raise self._failed(failure, said, arrays)
+
+    def _meaning(self, error: Exception) -> tuple[Failure, str]:
+        """What an error means; where its text does not tell, the device is asked whether it is still there."""
+        said = str(error)
+        found = meaning(said)
+        if found is Failure.OTHER:
+            try:
+                with _TURNS.together():
+                    self._memory.wait()
+            except Exception as sticky:
+                said = str(sticky)
+                found = meaning(said)
+        return found, said
+
+    def _failed(self, failure: Failure, said: str, arrays: Mapping[str, NDArray[Any]]) -> ScgptInferError:
+        if failure is Failure.LOST:
+            self._lost = True
+            self._let_go(broken=True)
+            return device_lost(self._device, said)
+        if failure is Failure.MEMORY:
+            self._let_go()  # what a large run has taken stands in the way of a smaller one
+            return memory_ran_out(self._device, f"one batch ({_shapes(arrays)})", said)
+        return not_set_up(self._device, said)
+
+    def _run(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        shape = self._shape(arrays)
+        shape.seen += 1
+        number = self._number(shape)
+        new = number > 0 and not shape.recorded
+        with _TURNS.alone() if new else _TURNS.together():
+            if self._session is None:
+                self._reopen()
+            staging = self._staging(shape.size)
+            for place in shape.inputs:
+                place.of(staging)[...] = arrays[place.name]
+            if shape.binding is None or new:
+                self._bind(shape, number)
+            filled, answered = shape.inputs[-1].stop, shape.outputs[0].start
+            self._memory.copy_in(shape.address, staging[:filled])
+            self._session.run_with_iobinding(shape.binding, shape.options)
+            self._memory.copy_out(staging[answered : shape.size], shape.address + answered)
+            self._memory.wait()
+            shape.recorded = number
+        return {place.name: place.of(staging).copy() for place in shape.outputs}
+
+    def _reopen(self) -> None:
+        try:
+            self._open()
+        except ScgptInferError:
+            raise
+        except Exception as error:
+            raise self._refused(error) from error
+
+    def _number(self, shape: _Shape) -> int:
+        """Under which number a run is recorded or replayed; 0: neither."""
+        if shape.recorded or not self._records:
+            return shape.recorded
+        taken = max((known.recorded for known in self._buffers.shapes.values()), default=0)
+        # Packed batches have few shapes, each of which comes again; others have to show that they do.
+        recurs = shape.seen > 1 or any(spec.name == "offsets" for spec in self.inputs)
+        return taken + 1 if recurs and taken < self._most_recorded else 0
+
+    def _shape(self, arrays: Mapping[str, NDArray[Any]]) -> _Shape:
+        """What is known of the shapes of these arrays."""
+        known = self._buffers.shapes
+        key = tuple(arrays[spec.name].shape for spec in self.inputs)
+        if key not in known:
+            if len(known) >= _MOST_SHAPES:
+                self._buffers.shapes = known = {key: shape for key, shape in known.items() if shape.recorded}
+            known[key] = _laid_out(self.inputs, self.outputs, arrays)
+        return known[key]
+
+    def _staging(self, size: int) -> Bytes:
+        """Memory of the host that is large enough for all shapes so far."""
+        held = self._buffers.staging
+        if held is None or len(held) < size:
+            if held is not None:
+                self._buffers.staging = None
+                self._memory.free_staging(held)
+            self._buffers.staging = held = self._memory.staging(_rounded(size))
+        return held
+
+    def _bind(self, shape: _Shape, number: int) -> None:
+        """Tell ONNX Runtime where the tensors lie: where a run is recorded, in memory that never moves."""
+        shape.binding, shape.options = None, _run_options(number)
+        shape.address = self._own(shape.size) if number else self._shared(shape.size)
+        binding = self._session.io_binding()
+        where = self._memory.kind, self._memory.device
+        for bind, places in ((binding.bind_input, shape.inputs), (binding.bind_output, shape.outputs)):
+            for place in places:
+                bind(place.name, *where, place.dtype.type, place.shape, shape.address + place.start)
+        shape.binding = binding
+
+    def _own(self, size: int) -> int:
+        """Memory of the device for one shape alone."""
+        self._buffers.own.append(self._memory.take(size))
+        return self._buffers.own[-1]
+
+    def _shared(self, size: int) -> int:
+        """Memory of the device for all shapes that are not recorded."""
+        held = self._buffers
+        if held.shared_size < size:
+            for shape in held.shapes.values():
+                if not shape.recorded:
+                    shape.binding, shape.address = None, 0
+            if held.shared:
+                address, held.shared, held.shared_size = held.shared, 0, 0
+                self._memory.give_back(address)
+            held.shared = self._memory.take(_rounded(size))
+            held.shared_size = _rounded(size)
+        return held.shared
+
+    def _let_go(self, broken: bool = False) -> None:
+        """Drop session and buffers, bindings first: a session frees what a binding still names.
+
+        Parameters
+        ----------
+        broken
+            The session must not be taken down: its end would call into a device that is lost, or into a recording
+            that failed, and that would end the process. All is left to the end of the process instead.
+        """
+        held, self._buffers = self._buffers, _Buffers()
+        with _TURNS.together():
+            for shape in held.shapes.values():
+                shape.binding = None
+            if broken and self._session is not None:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+            self._session = None
+            if broken:
+                return
+            for address in (*held.own, *([held.shared] if held.shared else [])):
+                self._memory.give_back(address)
+            if held.staging is not None:
+                self._memory.free_staging(held.staging)
+
+    def _end(self) -> None:
+        self._let_go(broken=self._lost)
+        if not self._lost:
+            with _TURNS.together():
+                self._memory.end()
+
+
+def _laid_out(
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], arrays: Mapping[str, NDArray[Any]]
+) -> _Shape:
+    """Places of all tensors: those of the outputs follow from the axes that the inputs name."""
+    sizes: dict[str, int] = {}
+    for spec in inputs:
+        sizes.update(
+            {
+                axis: size
+                for axis, size in zip(spec.shape, arrays[spec.name].shape, strict=True)
+                if isinstance(axis, str)
+            }
+        )
+    placed: list[list[_Place]] = []
+    start = 0
+    for specs in (inputs, outputs):
+        placed.append([])
+        for spec in specs:
+            shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in spec.shape)
+            place = _Place(spec.name, np.dtype(spec.dtype), shape, start)
+            placed[-1].append(place)
+            start = -(-place.stop // _ALIGNED) * _ALIGNED
+    return _Shape(tuple(placed[0]), tuple(placed[1]))
+
+
+def _run_options(number: int) -> Any:
+    """How a run is done: recorded or replayed under a number, or neither; whoever asks for the answer waits."""
+    options = onnxruntime().RunOptions()
+    options.add_run_config_entry("gpu_graph_id", str(number or -1))
+    options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+    return options
+
+
+def _rounded(size: int) -> int:
+    """A power of two: buffers grow a few times, not with each batch."""
+    return 1 << (size - 1).bit_length()
+
+
+def _shapes(arrays: Mapping[str, NDArray[Any]]) -> str:
+    return ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in arrays.items())
