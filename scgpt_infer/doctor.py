@@ -1,6 +1,6 @@
 """What this machine has, what would run on it, and what is wrong: `examine` gives a `Diagnosis`.
 
-It looks at packages, providers, the processor, cores, memory and caches. It embeds nothing and prints nothing.
+It looks at packages, providers, the processor, cores, memory, GPUs and caches. It embeds nothing and prints nothing.
 """
 
 import json
@@ -15,14 +15,17 @@ from pathlib import Path
 from scgpt_runtime import providers
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.choosing import candidates
-from scgpt_runtime.errors import ScgptInferError
+from scgpt_runtime.cuda_libraries import advised_extra, build, has_kernels
+from scgpt_runtime.errors import MissingDependencyError, ScgptInferError
+from scgpt_runtime.gpus import Gpu, driver, gpus, why_none
 from scgpt_runtime.machine import cores, processor
+from scgpt_runtime.routes import GPU_PRECISIONS, CudaVersions, dialects
 
-__all__ = ["Diagnosis", "Memory", "examine"]
+__all__ = ["Diagnosis", "GpuFacts", "Graphics", "Memory", "examine"]
 
 _VERSIONS = (
     *("scgpt-infer", "numpy", "numba", "anndata", "h5py"),
-    *("onnxruntime", "onnxruntime-gpu", "openvino", "torch", "onnx"),
+    *("onnxruntime", "onnxruntime-gpu", "openvino", "cuda-bindings", "nvidia-ml-py", "torch", "onnx"),
 )
 _EXTRAS = ("export", "parquet", "report")
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+).*extra\s*==\s*['\"]([\w-]+)['\"]")
@@ -35,6 +38,45 @@ class Memory:
     total: int | None
     available: int | None
     limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFacts:
+    """A GPU: its number for CUDA, name, compute capability, bytes of memory (free: None where unknown), and what is
+    expected to run fastest on it, None where nothing can.
+    """
+
+    index: int
+    name: str
+    capability: str
+    memory: int
+    free: int | None
+    expected: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Graphics:
+    """What there is for NVIDIA GPUs.
+
+    Attributes
+    ----------
+    driver
+        The driver with the newest CUDA that it runs; None: there is none.
+    build
+        The installed ONNX Runtime for CUDA, with the CUDA that it was built for; None: it is one for processors.
+    cudnn
+        Version of cuDNN that would be used, None where nothing asks for one or none loads.
+    gpus
+        Those that this process may use.
+    none
+        Why there are none; None where there are.
+    """
+
+    driver: str | None
+    build: str | None
+    cudnn: str | None
+    gpus: tuple[GpuFacts, ...]
+    none: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +97,8 @@ class Diagnosis:
         As in `scgpt_runtime.machine.CoreReport`.
     memory
         Memory of the machine.
+    graphics
+        NVIDIA GPUs, and what they need.
     numba_cache
         Where compiled kernels are kept; None: nowhere, so that each process compiles anew.
     missing
@@ -74,6 +118,7 @@ class Diagnosis:
     cores_limit: float | None
     cores_usable: int
     memory: Memory
+    graphics: Graphics
     numba_cache: str | None
     missing: dict[str, tuple[str, ...]]
     runs: str | None
@@ -92,13 +137,17 @@ def examine(bundle: Path) -> Diagnosis:
     bundle
         The bundle whose run is planned: the bundled demo model, as a rule.
     """
-    problems = [problem] if (problem := providers.clash()) else []
+    found_driver = driver()
+    clash = providers.clash(advised_extra(found_driver) if found_driver else "cpu")
+    problems = [clash] if clash else []
     offered: tuple[str, ...] = ()
     runs = None
+    obstacles: dict[str, str | None] = {"cuda": "not asked"}
     try:
         obstacles = {name: providers.obstacle(name) for name in providers.PROVIDERS}
         offered = tuple(name for name, problem in obstacles.items() if problem is None)
-        problems += [problem for name in ("cpu", "openvino") if (problem := obstacles[name])]
+        expected = ("cpu", *_processor_or_gpu(obstacles, clash))
+        problems += [problem for name in expected if (problem := obstacles[name])]
         choice, *_ = candidates(Bundle.open(bundle).manifest)
         runs = f"{choice.name}: {choice.why}"
     except ScgptInferError as error:
@@ -117,10 +166,38 @@ def examine(bundle: Path) -> Diagnosis:
         cores_limit=found.limit,
         cores_usable=found.usable,
         memory=memory(),
+        graphics=graphics(usable=obstacles["cuda"] is None),
         numba_cache=cache,
         missing=missing_packages(),
         runs=runs,
         problems=tuple(problems),
+    )
+
+
+def graphics(usable: bool) -> Graphics:
+    """GPUs and what they need.
+
+    Parameters
+    ----------
+    usable
+        Whether ``cuda`` has no obstacle here.
+    """
+    try:
+        found = build(providers.onnxruntime())
+    except MissingDependencyError:
+        found = None
+    versions = providers.cuda_versions() if usable else None
+    told = driver()
+    facts = []
+    for gpu in gpus():
+        expected = _expected(gpu, versions) if found is not None and has_kernels(gpu, found) else None
+        facts.append(GpuFacts(gpu.index, gpu.name, gpu.compute, gpu.memory, gpu.free, expected))
+    return Graphics(
+        driver=told.name if told else None,
+        build=found.name if found else None,
+        cudnn=".".join(map(str, versions.cudnn)) if versions and versions.cudnn else None,
+        gpus=tuple(facts),
+        none=None if facts else why_none(),
     )
 
 
@@ -162,6 +239,23 @@ def numba_cache() -> str | None:
         stats = getattr(function, "stats", None)
         if path := getattr(stats, "cache_path", None):
             return str(path)
+    return None
+
+
+def _processor_or_gpu(obstacles: dict[str, str | None], clash: str | None) -> tuple[str, ...]:
+    """Providers whose absence is a problem here: whoever has a GPU that runs does not miss OpenVINO."""
+    if obstacles["cuda"] is None:
+        return ()
+    return ("openvino", "cuda") if providers.gpu_expected() and not clash else ("openvino",)
+
+
+def _expected(gpu: Gpu, versions: CudaVersions | None) -> str | None:
+    """Provider, precision and graph that the rule takes first on a GPU, if the bundle has it."""
+    if versions is None:
+        return None
+    for precision in GPU_PRECISIONS["cuda"]:
+        for route in dialects("cuda", precision, gpu.capability, versions):
+            return f"cuda {precision}, {route}"
     return None
 
 

@@ -46,13 +46,15 @@ class EmbedOptions:
         ``exact``: vocabulary names and Ensembl ids alone; ``alias``: also previous and alias symbols.
     min_match
         Smallest fraction of genes that must be known, 0 to 1.
-    provider, precision, device
-        Execution provider, numeric precision and device.
+    provider, precision
+        Execution provider and numeric precision.
+    device
+        GPUs: ``auto`` (one of them), ``all``, or numbers such as ``0`` or ``0,1``. On a processor ``auto`` or ``0``.
     threads
         Cores in all. None: those that this process may use.
     instances
-        Batches that are answered at a time, the cores shared out among them. None: what answers most cells a second;
-        1 answers a single cell soonest.
+        Batches that are answered at a time, the cores shared out among them; on GPUs, those of all of them. None: what
+        answers most cells a second; 1 answers a single cell soonest.
     batch_tokens
         Most tokens in one batch.
     max_length

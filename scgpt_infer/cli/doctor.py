@@ -10,7 +10,7 @@ import click
 from scgpt_infer.cli.options import json_option
 
 if TYPE_CHECKING:
-    from scgpt_infer.doctor import Diagnosis
+    from scgpt_infer.doctor import Diagnosis, GpuFacts, Graphics
 
 __all__ = ["command", "report"]
 
@@ -43,6 +43,7 @@ def report(diagnosis: "Diagnosis") -> str:
         f"cores       {diagnosis.cores_usable} usable of {diagnosis.cores_host} "
         f"({diagnosis.cores_affinity} by affinity{limit})",
         f"memory      {_memory(diagnosis)}",
+        *_graphics(diagnosis.graphics),
         f"numba cache {diagnosis.numba_cache or 'none'}",
         *(_extra(extra, missing) for extra, missing in diagnosis.missing.items()),
         "",
@@ -50,6 +51,22 @@ def report(diagnosis: "Diagnosis") -> str:
     ]
     lines += [f"problem     {problem}" for problem in diagnosis.problems]
     return "\n".join(lines)
+
+
+def _graphics(found: "Graphics") -> list[str]:
+    if found.driver is None:
+        return [f"gpu         none: {found.none}"]
+    libraries = f"{found.build or 'no ONNX Runtime for CUDA'}, cuDNN {found.cudnn or 'not loaded'}"
+    lines = [f"driver      {found.driver}", f"cuda        {libraries}", *map(_gpu, found.gpus)]
+    return lines if found.gpus else [*lines, f"gpu         none: {found.none}"]
+
+
+def _gpu(found: "GpuFacts") -> str:
+    free = "" if found.free is None else f"{found.free / 2**30:.1f} GiB free of "
+    return (
+        f"{f'gpu {found.index}':<11} {found.name}, compute capability {found.capability}, "
+        f"{free}{found.memory / 2**30:.1f} GiB; expected: {found.expected or 'nothing that runs on it'}"
+    )
 
 
 def _extra(extra: str, missing: tuple[str, ...]) -> str:

@@ -43,7 +43,9 @@ _ENGINE = (
         show_default=True,
         help="Of the bundle, or bf16 with openvino; part of the vector id.",
     ),
-    click.option("--device", default="auto", show_default=True, help="auto, or a number."),
+    click.option(
+        "--device", default="auto", show_default=True, help="GPUs: auto (one), all, or numbers such as 0 or 0,1."
+    ),
     click.option("--threads", type=click.IntRange(min=1), help="Cores in all.  [default: those this process may use]"),
     click.option(
         "--instances", type=click.IntRange(min=1), help="Batches answered at a time.  [default: as many as pays here]"
