@@ -125,8 +125,9 @@ def measure(
     choice = ProviderChoice("cpu", graphs.precision, graphs.precision, "portable", 1, 1, why)
     sessions = {task: Session.open(path, choice) for task, path in graphs.paths.items()}
     worst = dict.fromkeys(expected, 0.0)
-    # Several cells of unlike length side by side, so that parity proves padding too.
-    for batch in rectangles(tokens, settings, BatchPlan("padded", _TOGETHER * settings.max_length)):
+    # Several cells of unlike length side by side, so that parity proves padding too, where a graph knows any.
+    together = BatchPlan("padded", _TOGETHER * settings.max_length)
+    for batch in rectangles(tokens, settings, BatchPlan("exact", 1) if graphs.dialect == "cuda-exact" else together):
         outputs = _run(sessions, batch, n_batches)
         for task, answers in expected.items():
             for place, cell in enumerate(batch.cells):

@@ -11,12 +11,12 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
 from scgpt_export.quantize import QuantizeLinears
+from scgpt_export.routes import Reroute
 from scgpt_export.static import Range, StaticLinears
 
-__all__ = ["PRECISIONS", "Anonymise", "Halve", "sequence"]
+__all__ = ["Anonymise", "Halve", "sequence"]
 
-PRECISIONS = ("fp32", "fp16", "int8")
-"""Precisions that can be sealed."""
+_HALVES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 
 
 class Anonymise(ir.passes.InPlacePass):
@@ -71,42 +71,49 @@ def _number_weights(graph: ir.Graph) -> None:
 
 
 class Halve(ir.passes.InPlacePass):
-    """Float32 becomes float16 inside; inputs and outputs stay what they are.
+    """Float32 becomes a type of half the size inside; inputs and outputs stay what they are.
 
-    LayerNormalization keeps its float32 accumulation by its own definition (``stash_type`` 1).
+    LayerNormalization keeps its float32 accumulation by its own definition (``stash_type`` 1), and
+    SkipLayerNormalization by the settings of who runs it.
+
+    Parameters
+    ----------
+    dtype
+        float16 or bfloat16.
     """
+
+    def __init__(self, dtype: ir.DataType) -> None:
+        super().__init__()
+        self.dtype = dtype
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Convert weights and casts, then cast at the borders."""
         graph = model.graph
         for value in graph.initializers.values():
-            _halve_weight(value)
+            if value.const_value is not None and value.const_value.dtype == ir.DataType.FLOAT:
+                value.const_value = self._halved(value.const_value)
+                value.type = ir.TensorType(self.dtype)
         for node in graph:
             target = node.attributes.get("to")
             if node.op_type == "Cast" and target is not None and target.as_int() == ir.DataType.FLOAT:
-                node.attributes["to"] = ir.AttrInt64("to", ir.DataType.FLOAT16)
-            tensor = node.attributes.get("value")
-            if node.op_type in ("Constant", "ConstantOfShape") and tensor is not None:
-                half = tensor.as_tensor().numpy()
-                if half.dtype == np.float32:
-                    node.attributes["value"] = ir.AttrTensor("value", ir.tensor(half.astype(np.float16)))
+                node.attributes["to"] = ir.AttrInt64("to", self.dtype)
+            constant = node.attributes.get("value")
+            if node.op_type in ("Constant", "ConstantOfShape") and constant is not None:
+                tensor = constant.as_tensor()
+                if tensor.dtype == ir.DataType.FLOAT:
+                    node.attributes["value"] = ir.AttrTensor("value", self._halved(tensor))
         for value in list(graph.inputs):
             if value.dtype == ir.DataType.FLOAT:
-                _cast_after(graph, value, ir.DataType.FLOAT16)
+                _cast_after(graph, value, self.dtype)
         for position, value in enumerate(list(graph.outputs)):
             if value.dtype == ir.DataType.FLOAT:
                 _cast_output(graph, position, value)
         return ir.passes.PassResult(model, modified=True)
 
-
-def _halve_weight(value: ir.Value) -> None:
-    if value.const_value is None or value.const_value.dtype != ir.DataType.FLOAT:
-        return
-    # A weight beyond float16's range becomes infinite here, and parity then leaves the precision out.
-    with np.errstate(over="ignore"):
-        half = value.const_value.numpy().astype(np.float16)
-    value.const_value = ir.tensor(half, name=value.name)
-    value.type = ir.TensorType(ir.DataType.FLOAT16)
+    def _halved(self, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+        # A weight beyond float16's range becomes infinite here, and parity then leaves the precision out.
+        with np.errstate(over="ignore"):
+            return ir.tensor(tensor.numpy().astype(self.dtype.numpy()), name=tensor.name)
 
 
 def _cast_after(graph: ir.Graph, value: ir.Value, dtype: ir.DataType) -> None:
@@ -129,18 +136,31 @@ def _cast_output(graph: ir.Graph, position: int, value: ir.Value) -> None:
     graph.outputs[position] = result
 
 
-def sequence(precision: str, ranges: Sequence[Range] = ()) -> ir.passes.Sequential:
-    """The passes for a precision, in order.
+def sequence(precision: str, dialect: str = "portable", ranges: Sequence[Range] = ()) -> ir.passes.Sequential:
+    """The passes for a precision and dialect, in order.
 
     Parameters
     ----------
     precision
-        One of `PRECISIONS`.
+        ``fp32``, ``fp16``, ``bf16`` or ``int8``.
+    dialect
+        Of the graph that is wanted. ``cuda-flash`` and ``cuda-exact`` are made of a ``cuda-lengths`` model, all others
+        of one of their own.
     ranges
         Of the activations, for static int8; int8 is dynamic without.
     """
-    int8 = StaticLinears(ranges) if ranges else QuantizeLinears()
-    convert = {"fp32": (), "fp16": (Halve(),), "int8": (int8,)}[precision]
+    route = (Reroute(dialect),) if dialect in ("cuda-flash", "cuda-exact") else ()
+    if precision in _HALVES:
+        convert: tuple[ir.passes.PassBase, ...] = (Halve(_HALVES[precision]),)
+    elif precision == "int8":
+        convert = (StaticLinears(ranges) if ranges else QuantizeLinears(),)
+    else:
+        convert = ()
     return ir.passes.Sequential(
-        *convert, RemoveUnusedNodesPass(), RemoveUnusedOpsetsPass(), ClearMetadataAndDocStringPass(), Anonymise()
+        *route,
+        *convert,
+        RemoveUnusedNodesPass(),
+        RemoveUnusedOpsetsPass(),
+        ClearMetadataAndDocStringPass(),
+        Anonymise(),
     )

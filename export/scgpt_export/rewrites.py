@@ -86,6 +86,21 @@ def _value_table(graph: nn.Module) -> bool:
     return True
 
 
+@torch.no_grad()
+def _norm_in_tables(graph: nn.Module) -> bool:
+    if not isinstance(graph, TokensGraph) or graph.bn is None or graph.scaling:
+        return False
+    genes, values, norm = graph.genes, graph.values, graph.bn
+    if not isinstance(genes, Table) or not isinstance(values, Table):
+        return False
+    mean, spread = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
+    scale = norm.weight.double() / torch.sqrt(spread + norm.eps)
+    graph.genes = Table((genes.rows * scale).float())
+    graph.values = Table((values.rows * scale + (norm.bias.double() - mean * scale)).float())
+    graph.bn = None
+    return True
+
+
 def _cls_only(graph: nn.Module) -> bool:
     if not isinstance(graph, EmbedGraph) or graph.pooling != "cls":
         return False
@@ -96,6 +111,7 @@ def _cls_only(graph: nn.Module) -> bool:
 REWRITES = (
     Rewrite("gene-table", _gene_table, "a gene's embedding and its LayerNorm are one row of a table"),
     Rewrite("value-table", _value_table, "a value code's embedding is one row of a table"),
+    Rewrite("norm-in-tables", _norm_in_tables, "a batch norm for all cells is part of the two tables"),
     Rewrite("cls-only", _cls_only, "the last layer works for <cls> alone"),
 )
 

@@ -1,4 +1,4 @@
-"""Graph module in, ONNX model (in memory, float32, nothing but standard operators) out.
+"""Graph module in, ONNX model (in memory, float32) out.
 
 It knows the names, dtypes and free axes of every task's inputs and outputs. It writes no file.
 """
@@ -24,19 +24,27 @@ OPSET = 20
 """Newest opset that TensorRT, Triton and runtimes of the last years all read."""
 
 _NO_LIMIT = 1 << 40
-_EXAMPLE = {"cells": 3, "tokens": 7}
+_EXAMPLE = {"cells": 3, "tokens": 7, "cells_plus_1": 4, "longest": 5}
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Inputs and outputs of a task's graph, the same in every precision and dialect."""
+    """Inputs and outputs of a task's graph in a dialect, the same in every precision."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
 
 def signature(
-    task: str, *, dim: int, n_genes: int, binned: bool, n_classes: int, batch: bool, explicit_zero: bool
+    task: str,
+    dialect: str = "portable",
+    *,
+    dim: int,
+    n_genes: int,
+    binned: bool,
+    n_classes: int,
+    batch: bool,
+    explicit_zero: bool,
 ) -> Signature:
     """Names, dtypes and shapes of a task's graph.
 
@@ -44,6 +52,8 @@ def signature(
     ----------
     task
         ``embed``, ``tokens``, ``classify``, ``expression`` or ``mvc``.
+    dialect
+        Decides how ``embed`` and ``tokens`` are told where a cell ends.
     dim
         Width of the model.
     n_genes
@@ -58,22 +68,36 @@ def signature(
         Decoders also say how likely a value is not zero.
     """
     tokens = ("cells", "tokens")
-    ids = TensorSpec("ids", "uint16" if n_genes <= 65_535 else "uint32", tokens)
-    values = TensorSpec("values", "uint8" if binned else "float32", tokens)
-    lengths = TensorSpec("lengths", "int32", ("cells",))
+    laid = ("tokens",) if dialect == "cuda-packed" else tokens
+    ids = TensorSpec("ids", "uint16" if n_genes <= 65_535 else "uint32", laid)
+    values = TensorSpec("values", "uint8" if binned else "float32", laid)
     cell = TensorSpec("cell", "float32", ("cells", dim))
     hidden = TensorSpec("hidden", "float32", (*tokens, dim))
     logits = TensorSpec("logits", "float32", ("cells", n_classes))
     value = TensorSpec("value", "float32", tokens)
     decoded = (value, TensorSpec("nonzero", "float32", tokens)) if explicit_zero else (value,)
     label = (TensorSpec("batch", "int32", ("cells",)),) if batch else ()
+    cells = (ids, values, *_ends(dialect), *label)
     return {
-        "embed": Signature((ids, values, lengths, *label), (cell,)),
-        "tokens": Signature((ids, values, lengths, *label), (hidden,)),
+        "embed": Signature(cells, (cell,)),
+        "tokens": Signature(cells, (hidden,)),
         "classify": Signature((cell,), (logits,)),
         "expression": Signature((hidden, *label), decoded),
         "mvc": Signature((cell, ids, *label), decoded),
     }[task]
+
+
+def _ends(dialect: str) -> tuple[TensorSpec, ...]:
+    """Inputs that tell where a cell ends (`scgpt_runtime.manifest.GraphRecord`)."""
+    if dialect == "cuda-exact":
+        return ()
+    if dialect == "cuda-packed":
+        return (
+            TensorSpec("offsets", "int32", ("cells_plus_1",)),
+            TensorSpec("places", "int32", ("cells", "longest")),
+            TensorSpec("firsts", "int32", ("cells",)),
+        )
+    return (TensorSpec("lengths", "int32", ("cells",)),)
 
 
 def trace(module: nn.Module, signature: Signature) -> ir.Model:

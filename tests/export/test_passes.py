@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from scgpt_export.graphs import ClassifyGraph, EmbedGraph, ExpressionGraph, MvcGraph, TokensGraph
-from scgpt_export.passes import PRECISIONS, sequence
+from scgpt_export.passes import sequence
 from scgpt_export.quantize import LARGEST_CODE, LARGEST_WEIGHT, quantize_weight
 from scgpt_export.rewrites import rewrite
 from scgpt_export.store import WeightStore
@@ -18,6 +18,8 @@ from scgpt_export.trace import OPSET, signature, trace
 from scgpt_runtime.proof import LIMITS
 
 from .graph_cases import CASES, LENGTHS, N_TOKENS, distance, make_inputs, make_model, make_settings, reference_of
+
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def trace_afresh(task, case):

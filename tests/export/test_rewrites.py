@@ -26,7 +26,8 @@ def test_one_rewrite_changes_nothing(case, step, kind):
     inputs = make_inputs(settings)
     plain, rewritten = (GRAPHS[kind](model, settings) for _ in range(2))
     applied = step.apply(rewritten)
-    assert applied == (step.name != "cls-only" or (kind == "embed" and model.config.pooling == "cls"))
+    answers_at_cls = kind == "embed" and model.config.pooling == "cls"
+    assert applied == {"cls-only": answers_at_cls, "norm-in-tables": False}.get(step.name, True)
     before, after = run(plain, model, inputs), run(rewritten, model, inputs)
     np.testing.assert_allclose(after[inside(after)], before[inside(before)], rtol=0, atol=2e-6)
 
@@ -60,6 +61,12 @@ def test_rewrites_do_what_they_say():
     assert isinstance(graph.values, Table)
     assert graph.values.rows.shape == (53, model.config.dim)
     assert isinstance(graph.stack, ClsStack)
+
+
+def test_a_batch_norm_for_all_cells_goes_into_the_tables():
+    graph = EmbedGraph(make_model("batchnorm"), make_settings("batchnorm"))
+    assert rewrite(graph) == ["gene-table", "value-table", "norm-in-tables", "cls-only"]
+    assert graph.bn is None
 
 
 def test_the_gene_table_is_not_rewritten_twice():

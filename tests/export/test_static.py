@@ -60,7 +60,7 @@ def bundle(prepared, options, tmp_path_factory) -> Bundle:
 def ranges_of(prepared, cells, folder):
     folder.mkdir()
     tokens = calibration_tokens(cells, prepared.vocabulary, prepared.settings, ())
-    ranges = observe(prepared.traced["embed"], tokens, prepared.settings, 0, folder)
+    ranges = observe(prepared.traced["embed", "portable"], tokens, prepared.settings, 0, folder)
     return ranges, record(cells, tokens, ranges)
 
 
@@ -122,6 +122,10 @@ def test_layers_for_all_tokens_are_quantised_and_those_for_cls_alone_are_not(bun
         assert made_by[node.input[0]].op_type == "DequantizeLinear"
     assert len(quantised) == 6 + 2  # the last layer needs keys and values of all tokens, and no more
     assert len([node for node in products if node.input[1] in floats]) == 4
+
+
+def test_without_fp16_and_bf16_nothing_is_traced_for_the_gpu(prepared):
+    assert {dialect for _, dialect in prepared.traced} == {"portable"}
 
 
 def test_calibrating_and_sealing_again_gives_the_same_bytes(prepared, options, bundle, tmp_path):
