@@ -17,12 +17,12 @@ from scgpt_runtime.choosing import Asked, candidates
 from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.errors import OptionError, ProviderError
 from scgpt_runtime.manifest import PRECISIONS, Manifest
-from scgpt_runtime.providers import obstacle
+from scgpt_runtime.providers import ON_GPU, PROVIDERS, gpu_expected, obstacle
 
-__all__ = ["PROVIDERS", "opened", "some_rows", "speeds_in_turns"]
+__all__ = ["opened", "some_rows", "speeds_in_turns"]
 
-PROVIDERS = ("cpu", "openvino")
-"""Providers that can be compared."""
+_DEFAULT = ("cpu", "openvino", "cuda")
+"""Providers that are compared unless some are named, where they run: ``tensorrt`` would compile for minutes first."""
 
 _TURNS = 5
 _TURN_SECONDS = 1.5
@@ -57,7 +57,7 @@ def opened(
         No fp32 runs here, or nothing that was asked for does.
     """
     notes: list[str] = []
-    pairs = _pairs(bundle.manifest, providers or PROVIDERS, precisions, notes)
+    pairs = _pairs(bundle.manifest, providers or _expected(), precisions, notes)
     engines = []
     for provider, precision in pairs:
         chosen = EngineOptions(provider=provider, precision=precision, threads=threads)
@@ -71,6 +71,11 @@ def opened(
             f"against. {' '.join(notes)} Export it again with fp32 in --precision."
         )
     return engines, notes
+
+
+def _expected() -> tuple[str, ...]:
+    """What is compared where nothing is named: a GPU that nobody expects here is no note."""
+    return tuple(name for name in _DEFAULT if name not in ON_GPU or gpu_expected())
 
 
 def _pairs(

@@ -31,7 +31,7 @@ class VerifyResult:
     precision
         The precision.
     provider
-        Execution provider with the version of its library.
+        Execution provider with the version of its library; on a GPU, with the dialect of the graph.
     tokens_equal
         Whether every token is the one that was sealed.
     worst
@@ -79,7 +79,7 @@ def verify(bundle: Bundle, provider: str = "auto", precision: str | None = None)
     """
     golden = bundle.golden()
     equal = _tokens_equal(bundle, golden)
-    asked = (*bundle.manifest.precisions, "bf16") if precision is None else (precision,)
+    asked = dict.fromkeys((*bundle.manifest.precisions, "bf16")) if precision is None else (precision,)
     choices: list[ProviderChoice] = []
     refused: list[ProviderError] = []
     for name in asked:
@@ -104,7 +104,7 @@ def _verify_one(bundle: Bundle, golden: Golden, tokens_equal: bool, choice: Prov
     with Engine(bundle, graph, runner, choice, bundle.manifest.tokenizer) as engine:
         columns = np.arange(len(engine.vocabulary), dtype=np.int64)
         (result,) = engine.run([golden.block()], columns)
-        running = engine.provider
+        running = f"{engine.provider} {choice.dialect}" if choice.devices else engine.provider
     (vectors,) = result.outputs.values()
     worst = worst_of(golden, vectors)
     return VerifyResult(choice.precision, running, tokens_equal, worst, LIMITS[choice.precision], golden.n_cells)

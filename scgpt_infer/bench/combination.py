@@ -122,7 +122,7 @@ def latencies(engine: Answering, cell: AnyBatch, seconds: float) -> tuple[float,
 
 def _throughputs(engine: Engine, order: Order) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
     """A run for each length, and the run over the sample."""
-    meter, _ = find_meter()
+    meter = None if engine.choice.devices else find_meter()[0]  # it counts the processor alone
     instances = engine.choice.instances
 
     def for_seconds(length: int, work: list[AnyBatch]) -> Run:

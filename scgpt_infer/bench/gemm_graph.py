@@ -11,7 +11,9 @@ __all__ = ["KINDS", "graph_bytes"]
 
 
 class _Kind(NamedTuple):
-    """ONNX's numbers of the types of left side, weight and answer, the operator, and one weight element's bytes."""
+    """ONNX's numbers of the types of left side, weight as it is made, and answer, the operator, and one weight
+    element's bytes. A weight of another type than its maker can make is cast, which is folded into the constant too.
+    """
 
     left: int
     weight: int
@@ -23,12 +25,13 @@ class _Kind(NamedTuple):
 KINDS = {
     "fp32": _Kind(1, 1, 1, "MatMul", b"\x00\x00\x00\x3c"),  # 2^-7
     "fp16": _Kind(10, 10, 10, "MatMul", b"\x00\x20"),  # 2^-7
+    "bf16": _Kind(16, 1, 16, "MatMul", b"\x00\x00\x00\x3c"),
     "int8": _Kind(2, 3, 6, "MatMulInteger", b"\x01"),
 }
-"""Precision to what its product is made of."""
+"""Precision to what its product is made of. No processor has the one of bf16 in ONNX Runtime."""
 
 _OPSET, _IR_VERSION = 17, 8
-_INT64, _INTS_OF_TENSOR, _TENSOR = 7, 7, 4
+_INT64, _INTS_OF_TENSOR, _TENSOR, _INT = 7, 7, 4, 2
 
 
 def graph_bytes(precision: str, width: int, depth: int) -> bytes:
@@ -45,7 +48,11 @@ def graph_bytes(precision: str, width: int, depth: int) -> bytes:
     shape = _number(1, 2) + _number(2, _INT64) + _text(8, "shape") + _bytes(_INTS_OF_TENSOR, 2 * _varint(width))
     element = _number(1, 1) + _number(2, kind.weight) + _bytes(9, kind.element)
     value = _text(1, "value") + _bytes(5, element) + _number(20, _TENSOR)
-    nodes = [_node("ConstantOfShape", ["shape"], "w", value)]
+    cast = kind.operator == "MatMul" and kind.weight != kind.left
+    nodes = [_node("ConstantOfShape", ["shape"], "made" if cast else "w", value)]
+    if cast:
+        target = _text(1, "to") + _number(3, kind.left) + _number(20, _INT)
+        nodes.append(_node("Cast", ["made"], "w", target))
     names = ["x", *(f"y{place}" for place in range(1, depth)), "y"]
     nodes += [_node(kind.operator, [names[place], "w"], names[place + 1]) for place in range(depth)]
     graph = b"".join(_bytes(1, node) for node in nodes) + _text(2, "products") + _bytes(5, shape)

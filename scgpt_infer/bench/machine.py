@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from scgpt_infer import doctor
+from scgpt_runtime.gpus import gpus
 from scgpt_runtime.machine import cores, processor
 
 __all__ = ["MachineFacts", "describe"]
@@ -32,6 +33,8 @@ class MachineFacts:
         Bytes: the machine's, or what its control group grants.
     system, python, versions
         Software.
+    gpus
+        Name of each GPU that the process may use.
     """
 
     processor: str
@@ -42,6 +45,7 @@ class MachineFacts:
     system: str
     python: str
     versions: dict[str, str]
+    gpus: tuple[str, ...] = ()
 
 
 def describe() -> MachineFacts:
@@ -57,6 +61,7 @@ def describe() -> MachineFacts:
         system=f"{platform.system()} {platform.release()}, {platform.machine()}",
         python=sys.version.split()[0],
         versions={name: version for name in _PACKAGES if (version := _version(name))},
+        gpus=tuple(gpu.name for gpu in gpus()),
     )
 
 

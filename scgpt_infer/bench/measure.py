@@ -31,11 +31,16 @@ from scgpt_runtime.choosing import Asked, candidates
 from scgpt_runtime.decode import decode
 from scgpt_runtime.errors import ProviderError, ScgptInferError
 from scgpt_runtime.machine import cores
+from scgpt_runtime.providers import ON_GPU
 
 __all__ = ["PRECISIONS", "PROVIDERS", "BenchOptions", "Plan", "measure", "plans"]
 
-PROVIDERS = ("openvino", "cpu")
+PROVIDERS = ("cuda", "openvino", "cpu")
+"""Those that are measured unless some are named; ``tensorrt`` would compile for minutes first."""
+
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+
+_GPU_SAMPLE = 512
 
 _PEAK_SHARE = 0.2
 """Of the seconds of a measurement, for each shape of a peak: there are three, and three precisions as a rule."""
@@ -87,6 +92,11 @@ class Plan:
     error: str | None
     readings: list[Reading] = field(default_factory=list)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU."""
+        return self.provider in ON_GPU
+
 
 def measure(
     model: str | Path,
@@ -115,17 +125,21 @@ def measure(
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     bundle = resolve(model, say=say)
     lengths = checked_lengths(options.lengths, bundle.manifest.tokenizer)
-    own = _own_cells(bundle, options, say)
     planned = plans(bundle, options, _auto(bundle, options))
+    own = _own_cells(bundle, options, any(plan.on_gpu for plan in planned), say)
     with tempfile.TemporaryDirectory(prefix="scgpt-infer-bench-") as folder:
         path = None if own is None else str(Path(folder) / "sample.npz")
         if own is not None and path is not None:
             save_tokens(own.sample, Path(path))
         found = _rounds(planned, bundle, options, lengths, path, say)
-    peaks = {plan.precision: peak for plan in planned if plan.readings and (peak := best_of(plan.precision, found))}
+    ran = [(plan.on_gpu, plan.precision) for plan in planned if plan.readings]
+    peaks = {key: peak for key in ran if (peak := best_of(*key, found))}
     work = work_of(bundle.manifest.args)
     sizes = () if own is None else tuple(int(size) for size in np.diff(own.sample.offsets))
-    scale = Scale(work, sizes, peaks, options.price)
+    scales = {
+        on_gpu: Scale(work, sizes, {name: peak for (on, name), peak in peaks.items() if on is on_gpu}, options.price)
+        for on_gpu in (False, True)
+    }
     return BenchResult(
         format=FORMAT,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -139,7 +153,7 @@ def measure(
         energy=find_meter()[1],
         peaks=tuple(peaks.values()),
         cells=None if own is None else own.facts,
-        combinations=tuple(_combination(plan, scale) for plan in planned),
+        combinations=tuple(_combination(plan, scales[plan.on_gpu]) for plan in planned),
     )
 
 
@@ -181,11 +195,12 @@ def _auto(bundle: Bundle, options: BenchOptions) -> tuple[str, str] | None:
     return found["provider"], found["precision"]
 
 
-def _own_cells(bundle: Bundle, options: BenchOptions, say: Callable[[str], None]) -> OwnCells | None:
+def _own_cells(bundle: Bundle, options: BenchOptions, on_gpu: bool, say: Callable[[str], None]) -> OwnCells | None:
     if options.cells is None:
         return None
     say(f"tokenising {options.cells.name}")
-    n_sample = max(options.sample, 4 * _threads(options))  # few cells would leave cores idle at the end
+    # Few cells would leave cores idle at the end, and a GPU with a batch or two.
+    n_sample = max(options.sample, 4 * _threads(options), _GPU_SAMPLE if on_gpu else 0)
     return own_cells(bundle, options.cells, n_sample, options.seed)
 
 
@@ -235,7 +250,7 @@ def _products(planned: list[Plan], options: BenchOptions) -> dict[tuple[str, str
     running = [plan for plan in planned if plan.error is None]
     wanted = sorted({"fp32", *(plan.precision for plan in running)})
     found: dict[tuple[str, str], float] = {}
-    for provider in sorted({plan.provider for plan in running}):
+    for provider in sorted({"cuda" if plan.on_gpu else plan.provider for plan in running}):
         order = {"task": "peak", "provider": provider, "precisions": wanted, "threads": _threads(options)}
         try:
             rates = ask({**order, "seconds": _PEAK_SHARE * options.seconds})

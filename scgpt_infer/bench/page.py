@@ -79,17 +79,17 @@ def _speed(ran: Sequence[Combination]) -> Iterator[str]:
 
 
 def _compute(result: BenchResult, ran: Sequence[Combination]) -> Iterator[str]:
-    peaks = {peak.precision: peak for peak in result.peaks}
+    peaks = {(peak.on_gpu, peak.precision): peak for peak in result.peaks}
     if not peaks or result.bundle.operations_per_token is None:
         return
-    yield "<h2>Compute rate, and what the processor could do</h2>"
+    yield "<h2>Compute rate, and what the machine could do</h2>"
     yield (
         f'<p class="note">Operations of the model per second; {_key("mark", "fastest matrix products")} that were '
         "reached in the same run at that precision. The percentage is the share of it.</p>"
     )
 
     def row(found: Combination, at: AtLength) -> Bar:
-        got, peak = at.throughput, peaks.get(found.precision)
+        got, peak = at.throughput, peaks.get((found.on_gpu, found.precision))
         mark = None if peak is None else peak.tflops
         return Bar(
             found.name, (got.tflops or 0,), f"{number(got.tflops)} ({share(got.share)})", found.is_auto, None, mark

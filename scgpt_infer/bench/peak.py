@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scgpt_infer.bench.gemm_graph import KINDS, graph_bytes
+from scgpt_infer.bench.gemm_graph import graph_bytes
 from scgpt_infer.bench.result import Peak
-from scgpt_runtime.providers import onnxruntime, openvino_computes, openvino_core
+from scgpt_runtime.errors import ProviderError
+from scgpt_runtime.providers import ON_GPU, ONNXRUNTIME_NAMES, obstacle, onnxruntime, openvino_computes, openvino_core
 
 __all__ = ["Shape", "best_of", "measure_peaks"]
 
@@ -21,7 +22,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 _WIDER = {
     "fp32": ("fp32",),
     "fp16": ("fp16", "fp32"),
-    "bf16": ("bf16", "fp32"),
+    "bf16": ("bf16", "fp16", "fp32"),
     "int8": ("int8", "bf16", "fp16", "fp32"),
 }
 """Precision to those whose products would serve it too: a share must not gain by a slow kernel."""
@@ -43,6 +44,12 @@ class Shape(NamedTuple):
 _SHAPES = (Shape(1024, 512, 16), Shape(2048, 1024, 8), Shape(4096, 2048, 1))
 """A whole-human model's own width, then wider ones, which keep more cores busy."""
 
+_GPU_SHAPES = (Shape(65536, 512, 16), Shape(16384, 2048, 8), Shape(8192, 8192, 2))
+"""The same for a GPU, so large that the launch of a product counts for little."""
+
+_COMPUTES = {"cpu": ("fp32", "fp16", "int8"), "cuda": ("fp32", "fp16", "bf16")}
+_BF16 = 16  # ONNX's number of the type, which numpy does not have
+
 
 def measure_peaks(provider: str, precisions: tuple[str, ...], threads: int, seconds: float) -> dict[str, float]:
     """The best rate of a provider at each precision that it computes.
@@ -50,7 +57,7 @@ def measure_peaks(provider: str, precisions: tuple[str, ...], threads: int, seco
     Parameters
     ----------
     provider
-        ``cpu`` or ``openvino``.
+        ``cpu``, ``openvino`` or ``cuda``.
     precisions
         Those that are wanted.
     threads
@@ -62,31 +69,41 @@ def measure_peaks(provider: str, precisions: tuple[str, ...], threads: int, seco
     -------
     dict
         Precision to operations per second; without those that the provider has no products for.
+
+    Raises
+    ------
+    ProviderError
+        The provider cannot run here.
     """
-    computed = tuple(KINDS) if provider == "cpu" else openvino_computes()
+    if provider in ON_GPU and (problem := obstacle(provider)):  # it loads what the provider needs, too
+        raise ProviderError(problem)
+    computed = openvino_computes() if provider == "openvino" else _COMPUTES[provider]
     found = {}
     for precision in (name for name in precisions if name in computed):
         rates = []
-        for shape in _SHAPES:
+        for shape in _GPU_SHAPES if provider in ON_GPU else _SHAPES:
             if provider == "cpu" and precision == "int8":  # its products do not chain
                 shape = Shape(shape.rows, shape.width, 1)
-            run = _onnxruntime(shape, precision, threads) if provider == "cpu" else _openvino(shape, precision, threads)
+            run = _products(provider, shape, precision, threads)
             rates.append(shape.operations / _fastest(run, seconds))
         found[precision] = max(rates)
     return found
 
 
-def best_of(precision: str, found: Mapping[tuple[str, str], float]) -> Peak | None:
-    """The peak to hold a precision against: the best of all providers at it or at a wider one.
+def best_of(on_gpu: bool, precision: str, found: Mapping[tuple[str, str], float]) -> Peak | None:
+    """The peak to hold a precision against: the best of all providers of a chip at it or at a wider one.
 
     Parameters
     ----------
+    on_gpu
+        Whether a combination runs on the GPU; else on the processor.
     precision
-        Precision of a combination.
+        Its precision.
     found
         (provider, precision) to operations per second.
     """
-    fitting = {key: rate for key, rate in found.items() if key[1] in _WIDER[precision]}
+    of_chip = {key: rate for key, rate in found.items() if (key[0] in ON_GPU) == on_gpu}
+    fitting = {key: rate for key, rate in of_chip.items() if key[1] in _WIDER[precision]}
     if not fitting:
         return None
     provider, computed = max(fitting, key=lambda key: fitting[key])
@@ -104,6 +121,41 @@ def _fastest(run: _Run, seconds: float) -> float:
         run()
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def _products(provider: str, shape: Shape, precision: str, threads: int) -> _Run:
+    if provider == "openvino":
+        return _openvino(shape, precision, threads)
+    return _on_device(provider, shape, precision) if provider in ON_GPU else _onnxruntime(shape, precision, threads)
+
+
+def _on_device(provider: str, shape: Shape, precision: str) -> _Run:
+    """Products whose matrices lie on the device. Their constant weights cost a GPU less power than a model's, so what
+    comes out is rather too high than too low, and a share of it rather too low.
+    """
+    runtime, name = onnxruntime(), ONNXRUNTIME_NAMES[provider]
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    settings = {"use_tf32": "0"} if provider in ON_GPU else {}
+    model = graph_bytes(precision, shape.width, shape.depth)
+    session = runtime.InferenceSession(model, sess_options=options, providers=[(name, settings)])
+    if name not in session.get_providers():
+        raise ProviderError(f"ONNX Runtime opened matrix products with {', '.join(session.get_providers())}.")
+    left = np.random.default_rng(0).standard_normal((shape.rows, shape.width), np.float32)
+    if precision == "bf16":
+        bits = np.ascontiguousarray(left.view(np.uint16)[:, 1::2])  # the upper half of each float32
+        value = runtime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _BF16)
+    else:
+        value = runtime.OrtValue.ortvalue_from_numpy(left.astype({"fp32": np.float32, "fp16": np.float16}[precision]))
+    binding = session.io_binding()
+    binding.bind_ortvalue_input("x", value)  # copied to the device now
+    binding.bind_output("y", provider)
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+
+    return run
 
 
 def _onnxruntime(shape: Shape, precision: str, threads: int) -> _Run:

@@ -11,6 +11,7 @@ from typing import Self
 
 from scgpt_infer.bench.energy import EnergySource
 from scgpt_infer.bench.machine import MachineFacts
+from scgpt_runtime.providers import ON_GPU
 
 __all__ = [
     "FORMAT",
@@ -168,6 +169,11 @@ class Combination:
         """Provider and precision, for people."""
         return f"{self.provider} {self.precision}"
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU."""
+        return self.provider in ON_GPU
+
 
 @dataclass(frozen=True, slots=True)
 class Peak:
@@ -176,6 +182,11 @@ class Peak:
     precision: str
     tflops: float
     by: str
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the products ran on a GPU; what a processor computes is not held against them."""
+        return self.by.split()[0] in ON_GPU
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ def machine_line(result: BenchResult) -> str:
     machine = result.machine
     features = f" ({', '.join(machine.features)})" if machine.features else ""
     memory = "" if machine.memory is None else f", {size(machine.memory)} of memory"
-    return f"{machine.processor}{features}, {machine.cores_usable} of {machine.cores_host} cores{memory}"
+    gpus = "".join(f"; {name}" for name in machine.gpus)
+    return f"{machine.processor}{features}, {machine.cores_usable} of {machine.cores_host} cores{memory}{gpus}"
 
 
 def bundle_line(result: BenchResult) -> str:

@@ -96,6 +96,16 @@ def test_what_was_named_and_cannot_run_is_planned_with_its_reason():
     assert found["cpu fp32"]
 
 
+def test_a_gpu_is_held_against_its_own_products(children, monkeypatch):
+    monkeypatch.setattr(measure, "candidates", lambda *_: ())
+    result = measure.measure("demo", BenchOptions(("cuda", "cpu"), ("fp16",), rounds=1, lengths=(64,)))
+    asked = [order["provider"] for order in children.orders if order["task"] == "peak"]
+    assert asked == ["cpu", "cuda"]
+    assert [(peak.by, peak.on_gpu) for peak in result.peaks] == [("cuda fp16", True), ("cpu fp16", False)]
+    shares = [found.lengths[0].throughput.share for found in result.combinations]
+    assert shares[0] != shares[1]
+
+
 def test_a_precision_that_one_provider_runs_is_not_held_against_the_others():
     assert names(BenchOptions(providers=None, precisions=("int8",)))["cpu int8"]
     assert all(names(BenchOptions(providers=None, precisions=("int8",))).values())
