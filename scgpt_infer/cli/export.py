@@ -39,6 +39,7 @@ Examples:
   scgpt-infer export scGPT_human/ -o human
   scgpt-infer export annotator.pt --base scGPT_human/ --labels cells.h5ad:cell_type -o annotator
   scgpt-infer export --random whole-human -o random
+  scgpt-infer export scGPT_human/ -o human --precision fp32,fp16,bf16
   scgpt-infer export scGPT_human/ -o human --precision fp32,int8 --calibrate cells.h5ad
 """
 
@@ -46,7 +47,9 @@ Examples:
 @click.command("export", short_help="A checkpoint becomes a bundle, once.", epilog=_EXAMPLES)
 @click.argument("checkpoint", type=path_type, required=False)
 @click.option("--output", "-o", type=path_type, required=True, help="Folder to make, or a zip by its suffix.")
-@click.option("--precision", default="fp32,fp16", show_default=True, help="Which to seal, of fp32, fp16 and int8.")
+@click.option(
+    "--precision", default="fp32,fp16", show_default=True, help="Which to seal, of fp32, fp16, bf16 and int8."
+)
 @click.option(
     "--calibrate",
     type=path_type,
@@ -89,6 +92,8 @@ def command(
 ) -> int:
     """Make a bundle of CHECKPOINT: a folder or zip with best_model.pt, args.json and vocab.json, or weights alone.
 
+    fp16 and bf16 get graphs for NVIDIA GPUs as well, bf16 no others: what no processor can run is not measured here and
+    proves itself where it is opened.
     A precision whose answers are too far from the reference's is left out with its figure: exit code 3.
     """
     if (checkpoint is None) == (random is None):
@@ -159,6 +164,7 @@ def _print(report: "ExportReport", output: Path, quiet: bool, as_json: bool) -> 
             "bundle": str(output),
             "name": manifest.name,
             "precisions": manifest.precisions,
+            "unmeasured": manifest.unmeasured,
             "vector_ids": manifest.vector_ids,
             "parity": [asdict(record) for record in manifest.parity],
             "left_out": [asdict(record) for record in report.left_out],
@@ -166,6 +172,8 @@ def _print(report: "ExportReport", output: Path, quiet: bool, as_json: bool) -> 
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))
     elif not quiet:
         click.echo(f"{output}: {manifest.name}, sealed in {', '.join(manifest.precisions)}")
+        for name in manifest.unmeasured:
+            click.echo(f"{name} is for NVIDIA GPUs and was not measured here: it proves itself where it is opened")
     for record in report.left_out:
         dialect = "" if record.dialect == "portable" else f" for {record.dialect}"
         click.echo(

@@ -62,12 +62,29 @@ def _precisions(manifest: "Manifest") -> list[str]:
         f"(limit {record.limit:.2g}, {record.cells} cells, {record.provider}{_dialect(record.dialect)})"
         for record in manifest.parity
     ]
+    lines += [
+        f"  {precision:<5} {task:<11} not measured: it proves itself where it is opened ({', '.join(dialects)})"
+        for (precision, task), dialects in _unmeasured(manifest).items()
+    ]
     lines += ["", "Vector ids, with the settings above:"]
     for name in dict.fromkeys((*manifest.precisions, *manifest.vector_ids)):
         lines.append(f"  {name:<11} {manifest.vector_ids[name]}")
     for found in manifest.calibration:
         lines += ["", f"Static int8 has its ranges from {found.cells:,} cells of the file with sha256 {found.sha256}"]
     return lines
+
+
+def _unmeasured(manifest: "Manifest") -> dict[tuple[str, str], list[str]]:
+    """Precision and task to the dialects of graphs without a figure. A graph that has one may be listed twice: the
+    heads of fp32 are those of bf16 too.
+    """
+    figures = {(record.task, record.precision, record.dialect) for record in manifest.parity}
+    proven = {graph.path for graph in manifest.graphs if (graph.task, graph.precision, graph.dialect) in figures}
+    found: dict[tuple[str, str], list[str]] = {}
+    for graph in manifest.graphs:
+        if graph.path not in proven:
+            found.setdefault((graph.precision, graph.task), []).append(graph.dialect)
+    return found
 
 
 def _dialect(name: str) -> str:

@@ -60,6 +60,26 @@ def test_all_precisions_within_parity_is_exit_code_0(no_measuring, golden_files,
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_precision_that_was_not_measured_is_said(no_measuring, golden_files, tmp_path, monkeypatch, capsys):
+    from scgpt_export import build
+
+    no_measuring()
+    plain = build.export(None, None, None, None)
+    manifest = replace(plain.manifest, precisions=("fp32", "fp16", "bf16"))
+    monkeypatch.setattr(build, "export", lambda checkpoint, output, options, say: replace(plain, manifest=manifest))
+    words = ["export", str(golden_files / "small_checkpoint"), "-o", str(tmp_path / "x"), "--precision", "fp32,bf16"]
+    assert cli.run(words) == 0
+    assert "bf16 is for NVIDIA GPUs and was not measured here" in capsys.readouterr().out
+    assert cli.run([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unmeasured"] == ["bf16"]
+
+
+def test_bf16_without_fp32_is_told(golden_files, tmp_path, capsys):
+    words = ["export", str(golden_files / "small_checkpoint"), "-o", str(tmp_path / "x"), "--precision", "bf16"]
+    assert cli.run(words) == 2
+    assert "add fp32" in capsys.readouterr().err
+
+
 def test_an_unknown_precision_is_told(golden_files, tmp_path, capsys):
     words = ["export", str(golden_files / "small_checkpoint"), "-o", str(tmp_path / "x"), "--precision", "fp8"]
     assert cli.run(words) == 2

@@ -2,8 +2,11 @@
 
 import json
 import re
+from dataclasses import replace
 
 from scgpt_infer import cli
+from scgpt_infer.cli.inspect import report
+from scgpt_runtime.bundle import Bundle
 
 
 def test_inspect_shows_parity_and_vector_id_of_every_precision(tiny_bundle, capsys):
@@ -16,6 +19,20 @@ def test_inspect_shows_parity_and_vector_id_of_every_precision(tiny_bundle, caps
     for record in manifest["parity"]:
         assert f"{record['precision']:<5} {record['task']:<11} {record['measure']} {record['worst']:.1e}" in out
         assert record["provider"] in out
+
+
+def test_inspect_says_which_graphs_have_no_figure(tiny_bundle):
+    manifest = Bundle.open(tiny_bundle).manifest
+    head = next(graph for graph in manifest.graphs if graph.task == "mvc" and graph.precision == "fp32")
+    cells = replace(head, task="embed", dialect="cuda-flash", path="graphs/embed.bf16.cuda-flash.onnx")
+    bf16 = tuple(replace(graph, precision="bf16") for graph in (head, cells))
+    told = report(replace(manifest, precisions=(*manifest.precisions, "bf16"), graphs=(*manifest.graphs, *bf16),
+                          vector_ids={**manifest.vector_ids, "bf16": "0" * 32}))  # fmt: skip
+    lines = [line.split() for line in told.splitlines() if "not measured" in line]
+    assert [(words[0], words[1], words[-1]) for words in lines] == [
+        ("fp16", "embed", "(cuda-packed)"),
+        ("bf16", "embed", "(cuda-flash)"),
+    ]
 
 
 def test_inspect_as_json_is_the_manifest(tiny_bundle, capsys):
