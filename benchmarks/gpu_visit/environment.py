@@ -1,0 +1,66 @@
+"""The environment of a stage: our packages, NVIDIA's libraries, and a word on what is installed.
+
+In: a folder. Out: environment variables. The project need not be installed: on a machine without network it is a
+folder of sources.
+"""
+
+import importlib.util
+import os
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+__all__ = ["ROOT", "environment"]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SOURCES = (ROOT, ROOT / "runtime", ROOT / "export")
+
+
+def environment(cache: Path, hide_gpu: bool = False) -> dict[str, str]:
+    """Variables of a stage's process.
+
+    Parameters
+    ----------
+    cache
+        Folder that may be written.
+    hide_gpu
+        Whether the process must leave the GPU alone, since another measures there.
+    """
+    about = dict(os.environ)
+    paths = [*map(str, SOURCES), *_metadata(cache)]
+    about["PYTHONPATH"] = os.pathsep.join([*paths, *filter(None, [about.get("PYTHONPATH")])])
+    libraries = [*_nvidia_libraries(), *filter(None, [about.get("LD_LIBRARY_PATH")])]
+    if libraries:
+        about["LD_LIBRARY_PATH"] = os.pathsep.join(libraries)
+    about |= {"PYTHONUNBUFFERED": "1", "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor")}
+    about["TRITON_CACHE_DIR"] = str(cache / "triton")
+    if hide_gpu:
+        about["CUDA_VISIBLE_DEVICES"] = ""
+    return about
+
+
+def _metadata(cache: Path) -> list[str]:
+    """A folder that tells the version of this project, where it is not installed: a bundle records it."""
+    try:
+        version("scgpt-infer")
+    except PackageNotFoundError:
+        pass
+    else:
+        return []
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    folder = cache / "metadata"
+    info = folder / f"scgpt_infer-{told['version']}.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    text = f"Metadata-Version: 2.1\nName: {told['name']}\nVersion: {told['version']}\n"
+    (info / "METADATA").write_text(text, encoding="utf-8")
+    return [str(folder)]
+
+
+def _nvidia_libraries() -> list[str]:
+    """Folders of CUDA's and cuDNN's libraries as their wheels lay them, ONNX Runtime lying elsewhere."""
+    found = importlib.util.find_spec("nvidia")
+    if found is None:
+        return []
+    places = found.submodule_search_locations or ()
+    return sorted(str(folder) for place in places for folder in Path(place).glob("*/lib") if folder.is_dir())
