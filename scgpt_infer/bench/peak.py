@@ -138,7 +138,10 @@ def _on_device(provider: str, shape: Shape, precision: str) -> _Run:
     options.log_severity_level = 4
     settings = {"use_tf32": "0"} if provider in ON_GPU else {}
     model = graph_bytes(precision, shape.width, shape.depth)
-    session = runtime.InferenceSession(model, sess_options=options, providers=[(name, settings)])
+    try:  # without the last word it prints, and goes on with the processor
+        session = runtime.InferenceSession(model, options, [(name, settings)], enable_fallback=0)
+    except Exception as error:  # its exceptions share no base class of their own
+        raise ProviderError(f"ONNX Runtime cannot open matrix products with provider {provider}: {error}") from error
     if name not in session.get_providers():
         raise ProviderError(f"ONNX Runtime opened matrix products with {', '.join(session.get_providers())}.")
     left = np.random.default_rng(0).standard_normal((shape.rows, shape.width), np.float32)

@@ -10,7 +10,7 @@ import click
 from scgpt_infer.cli.options import json_option
 
 if TYPE_CHECKING:
-    from scgpt_infer.doctor import Diagnosis, GpuFacts, Graphics
+    from scgpt_infer.doctor import Diagnosis, GpuFacts
 
 __all__ = ["command", "report"]
 
@@ -43,7 +43,7 @@ def report(diagnosis: "Diagnosis") -> str:
         f"cores       {diagnosis.cores_usable} usable of {diagnosis.cores_host} "
         f"({diagnosis.cores_affinity} by affinity{limit})",
         f"memory      {_memory(diagnosis)}",
-        *_graphics(diagnosis.graphics),
+        *_graphics(diagnosis),
         f"numba cache {diagnosis.numba_cache or 'none'}",
         *(_extra(extra, missing) for extra, missing in diagnosis.missing.items()),
         "",
@@ -53,12 +53,14 @@ def report(diagnosis: "Diagnosis") -> str:
     return "\n".join(lines)
 
 
-def _graphics(found: "Graphics") -> list[str]:
+def _graphics(diagnosis: "Diagnosis") -> list[str]:
+    found = diagnosis.graphics
+    none = f"gpu         none: {'see below' if found.none in diagnosis.problems else found.none}"
     if found.driver is None:
-        return [f"gpu         none: {found.none}"]
+        return [none]
     libraries = f"{found.build or 'no ONNX Runtime for CUDA'}, cuDNN {found.cudnn or 'not loaded'}"
     lines = [f"driver      {found.driver}", f"cuda        {libraries}", *map(_gpu, found.gpus)]
-    return lines if found.gpus else [*lines, f"gpu         none: {found.none}"]
+    return lines if found.gpus else [*lines, none]
 
 
 def _gpu(found: "GpuFacts") -> str:
