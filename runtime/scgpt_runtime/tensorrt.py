@@ -15,7 +15,7 @@ from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.gpus import Gpu
 from scgpt_runtime.records import TensorSpec
 
-__all__ = ["LIBRARY", "Bucket", "bucket_for", "buckets", "library_version", "machine_facts", "provider_options"]
+__all__ = ["LIBRARY", "Bucket", "bucket_for", "library_version", "machine_facts", "provider_options"]
 
 LIBRARY = "libnvinfer.so.10"
 """What ONNX Runtime's TensorRT provider is linked to, in the builds for CUDA 12 (1.26.0) and CUDA 13 (1.31.1)."""
@@ -69,14 +69,6 @@ def bucket_for(length: int, longest: int) -> Bucket:
     # reserves memory for its largest shape.
     cells = max(1, min(budget // shortest, 2 * budget // last))
     return Bucket(shortest, last, cells, max(1, budget // last))
-
-
-def buckets(longest: int) -> tuple[Bucket, ...]:
-    """All buckets of cells of up to ``longest`` tokens, shortest first."""
-    found = [bucket_for(1, longest)]
-    while found[-1].longest < longest:
-        found.append(bucket_for(found[-1].longest + 1, longest))
-    return tuple(found)
 
 
 def provider_options(

@@ -10,7 +10,7 @@ from scgpt_runtime.engine_cache import EnginePlace
 from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.gpus import Gpu
 from scgpt_runtime.manifest import TensorSpec
-from scgpt_runtime.tensorrt import Bucket, bucket_for, buckets, library_version, machine_facts, provider_options
+from scgpt_runtime.tensorrt import Bucket, bucket_for, library_version, machine_facts, provider_options
 
 INPUTS = (
     TensorSpec("ids", "int32", ("cells", "tokens")),
@@ -18,6 +18,14 @@ INPUTS = (
     TensorSpec("lengths", "int32", ("cells",)),
 )
 GPU = Gpu(0, "NVIDIA H100 80GB HBM3", (9, 0), 80 << 30, 79 << 30, 50 << 20, 132, "GPU-1")
+
+
+def buckets(longest):
+    """All buckets of cells of up to so many tokens, shortest first."""
+    found = [bucket_for(1, longest)]
+    while found[-1].longest < longest:
+        found.append(bucket_for(found[-1].longest + 1, longest))
+    return found
 
 
 def test_every_length_has_one_bucket_and_the_last_ends_where_cells_end():
