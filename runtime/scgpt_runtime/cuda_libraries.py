@@ -183,9 +183,11 @@ def _unloadable(runtime: ModuleType, found: Build) -> str | None:
     error = _libraries(runtime)
     if error is None:
         return _other_cudnn(found)
+    # cuDNN's files go when that of the other CUDA is taken away, while pip goes on to list it as installed.
+    line = _switch(found.extra) if _CUDNN_LIBRARY in error else f'pip install "scgpt-infer[{found.extra}]"'
     return (
         f"{found.name} cannot load what it needs: {error}. Expected: libraries of CUDA {found.cuda[0]} and cuDNN 9; "
-        f'found: {_nvidia_packages()}. Install them: pip install "scgpt-infer[{found.extra}]"'
+        f"found: {_nvidia_packages()}. Install them: {line}"
     )
 
 

@@ -137,7 +137,6 @@ def test_kernels_by_build(version, runs, does_not):
     ("version", "cuda", "found", "library", "extra"),
     [
         ("1.31.1", "13.0", CUDA_13, "libcublasLt.so.13", "gpu"),
-        ("1.31.1", "13.0", CUDA_13, "libcudnn.so.9", "gpu"),
         ("1.26.0", "12.8", CUDA_12, "libcudart.so.12", "gpu-cu12"),
     ],
 )
@@ -157,6 +156,14 @@ def test_a_missing_library_is_named_with_its_install_line(machine, monkeypatch, 
     assert f"cannot load what it needs: {library}: cannot open shared object file" in told
     assert f"Expected: libraries of CUDA {found.cuda[0]} and cuDNN 9; found: nvidia-cublas-cu12 12.9.3" in told
     assert told.endswith(f'pip install "scgpt-infer[{extra}]"')
+
+
+def test_cudnn_that_only_a_kernel_would_miss_is_named_at_the_start(machine):
+    machine(absent=("libcudnn.so.9",))
+    told = missing(runtime())
+    assert "onnxruntime-gpu 1.31.1 (CUDA 13.0) cannot load what it needs: libcudnn.so.9: cannot open" in told
+    assert told.endswith(f'{BOTH} && pip install "scgpt-infer[gpu]"')
+    assert cudnn() is None
 
 
 def test_the_cudnn_of_another_cuda_is_named(machine):
