@@ -5,6 +5,7 @@ Each opens what it needs (model, cells, output), hands it to `scgpt_infer.run`, 
 
 import logging
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -25,7 +26,7 @@ from scgpt_infer.writers.h5ad import RECORD
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine, EngineOptions
-from scgpt_runtime.errors import OptionError
+from scgpt_runtime.errors import DeviceLostError, OptionError
 from scgpt_runtime.vocab import choose
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Model:
         _check_inplace(cells, inplace, self.options)
         with open_cells(cells, layer=self.options.layer, threads=self.options.threads) as source:
             check_key(cells, self.key)
-            sink = self._into_memory(source)
+            sink = self._into_memory(cells, source, inplace)
         return _attached(cells, sink, self.key, self.options, inplace)
 
     def embed_file(
@@ -150,11 +151,17 @@ class Model:
         if not self._is_open:
             raise OptionError(f"The model {self.bundle.manifest.name} is closed, so it cannot embed. Open it again.")
 
-    def _into_memory(self, source: CellSource) -> MemorySink:
+    def _into_memory(self, cells: "AnnData | Path | str", source: CellSource, inplace: bool) -> MemorySink:
         facts = self._facts(source)
         sink = MemorySink(np.full((self._n_cells(source), self.dim), np.nan, np.float32), {})
         columns, limit = facts.match.columns, self.options.limit
-        tally = run(source, self.engine, columns, TASKS["embed"], sink, facts.record, limit=limit)
+        output = f'obsm["{self.key}"]' if inplace else "The attribute `finished` of this error, an AnnData,"
+        try:
+            tally = run(source, self.engine, columns, TASKS["embed"], sink, facts.record, limit=limit, output=output)
+        except DeviceLostError as error:
+            if sink.record:  # rows were done before
+                error.finished = _attached(cells, sink, self.key, self.options, inplace)
+            raise
         if tally.bad:
             first = tally.bad[0]
             _log.warning(
@@ -186,6 +193,7 @@ class Model:
                 facts.record,
                 limit=self.options.limit,
                 progress=progress,
+                output=str(path),
             )
         return facts.summary(tally, path)
 
@@ -278,7 +286,7 @@ def embed(
     _check_inplace(cells, inplace, options)
     with open_cells(cells, layer=layer, threads=threads) as source, Model.open(model, options) as opened:
         check_key(cells, opened.key)
-        sink = opened._into_memory(source)
+        sink = opened._into_memory(cells, source, inplace)
     return _attached(cells, sink, opened.key, options, inplace)
 
 
@@ -380,16 +388,5 @@ def _attached(
 
 
 def _engine_options(options: EmbedOptions) -> EngineOptions:
-    return EngineOptions(
-        provider=options.provider,
-        precision=options.precision,
-        device=options.device,
-        threads=options.threads,
-        instances=options.instances,
-        batch_tokens=options.batch_tokens,
-        max_length=options.max_length,
-        seed=options.seed,
-        ties=options.ties,
-        sample=options.sample,
-        genes=options.genes,
-    )
+    """Those of the options that an engine has too, by the same names."""
+    return EngineOptions(**{field.name: getattr(options, field.name) for field in fields(EngineOptions)})

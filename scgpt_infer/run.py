@@ -1,6 +1,7 @@
 """The one loop: source -> engine -> task -> sink. Blocks of cells go in; a finished result and a `Tally` come out.
 
-It knows no format, no task and no model. Whatever ends it, the context managers around it clean up.
+It knows no format, no task and no model. Whatever ends it, the context managers around it clean up; a GPU that is
+lost on the way ends it with a result of the rows that were done.
 """
 
 import resource
@@ -8,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -20,9 +21,12 @@ from scgpt_infer.summary import BadCell
 from scgpt_infer.writers.sink import Part, Record, Sink
 from scgpt_runtime.cells import CellBlock, Result
 from scgpt_runtime.engine import RANGE_ROWS
-from scgpt_runtime.errors import CellsError, InternalError
+from scgpt_runtime.errors import CellsError, DeviceLostError, InternalError
 
-__all__ = ["Answering", "Progress", "Tally", "run"]
+__all__ = ["LOST", "Answering", "Progress", "Tally", "run"]
+
+LOST = "the device was lost"
+"""Why rows have no result that were not done when a GPU stopped working."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of cells done and the number in all."""
@@ -79,6 +83,7 @@ def run(
     *,
     limit: int | None = None,
     progress: Progress | None = None,
+    output: str = "The result",
 ) -> Tally:
     """Take all cells of a source through an engine into a sink.
 
@@ -96,43 +101,84 @@ def run(
         Stop after so many cells.
     progress
         Told at the start, with none done, and after each batch.
+    output
+        What holds the rows if the device is lost, for the message.
 
     Raises
     ------
     CellsError
         When no cell has a result; the sink is not committed then.
+    DeviceLostError
+        A GPU stopped working. Where rows were done before, the sink is committed with them; the others are NaN.
     """
     started = time.perf_counter()
     before = dict(engine.timings)
     total = source.n_cells if limit is None else min(limit, source.n_cells)
-    bad: list[BadCell] = []
-    done, longest, write_seconds = 0, 0, 0.0
-    told = _Told(progress, total)
+    rows, told = _Rows(source, sink), _Told(progress, total)
     told.add(0)
-    with _closing(engine.run(source.blocks(RANGE_ROWS, total), columns, told.add)) as results:
-        for result in results:
-            honour()
-            part = task(result)
-            if part.first_row != done:
-                raise InternalError(f"Row {part.first_row} came where row {done} was due.")
-            write_started = time.perf_counter()
-            sink.write(part)
-            write_seconds += time.perf_counter() - write_started
-            bad += _bad_cells(part, source)
-            longest = max(longest, int(result.lengths.max(initial=0)))
-            done += part.n_cells
-    if done != total:
-        raise InternalError(f"{done:,} of {total:,} rows have come back.")
-    _refuse_nothing(done, bad)
-    write_started = time.perf_counter()
-    facts = record(done, len(bad))
-    honour()
-    with deferred():  # an output may be several files, and all or none of them shall appear
-        sink.commit(facts)
-    ended = time.perf_counter()
+    try:
+        with _closing(engine.run(source.blocks(RANGE_ROWS, total), columns, told.add)) as results:
+            for result in results:
+                honour()
+                rows.take(result, task(result))
+    except DeviceLostError as error:
+        if rows.done == len(rows.bad):
+            raise
+        found = rows.done
+        rows.give_up(total)
+        rows.commit(record)
+        raise _lost(error, output, found, total) from error
+    if rows.done != total:
+        raise InternalError(f"{rows.done:,} of {total:,} rows have come back.")
+    _refuse_nothing(rows.done, rows.bad)
+    rows.commit(record)
     seconds = {stage: spent - before.get(stage, 0.0) for stage, spent in engine.timings.items()}
-    seconds["write"] = write_seconds + ended - write_started
-    return Tally(done, tuple(bad), longest, seconds, ended - started, _peak_bytes())
+    seconds["write"] = rows.write_seconds
+    wall_seconds = time.perf_counter() - started
+    return Tally(rows.done, tuple(rows.bad), rows.longest, seconds, wall_seconds, _peak_bytes())
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What has gone into the sink so far."""
+
+    source: CellSource
+    sink: Sink
+    done: int = 0
+    bad: list[BadCell] = field(default_factory=list)
+    longest: int = 0
+    width: int = 0
+    write_seconds: float = 0.0
+
+    def take(self, result: Result, part: Part) -> None:
+        """The next rows, which the model has answered."""
+        self._write(part)
+        self.longest = max(self.longest, int(result.lengths.max(initial=0)))
+
+    def give_up(self, total: int) -> None:
+        """All rows that are left have no result."""
+        while self.done < total:
+            n_cells = min(RANGE_ROWS, total - self.done)
+            vectors = np.full((n_cells, self.width), np.nan, np.float32)
+            self._write(Part(self.done, vectors, (LOST,) * n_cells))
+
+    def commit(self, record: Callable[[int, int], Record]) -> None:
+        """Finish the output."""
+        started = time.perf_counter()
+        facts = record(self.done, len(self.bad))
+        honour()
+        with deferred():  # an output may be several files, and all or none of them shall appear
+            self.sink.commit(facts)
+        self.write_seconds += time.perf_counter() - started
+
+    def _write(self, part: Part) -> None:
+        if part.first_row != self.done:
+            raise InternalError(f"Row {part.first_row} came where row {self.done} was due.")
+        started = time.perf_counter()
+        self.sink.write(part)
+        self.write_seconds += time.perf_counter() - started
+        self.bad += _bad_cells(part, self.source)
+        self.done, self.width = self.done + part.n_cells, part.vectors.shape[1]
 
 
 @dataclass(slots=True)
@@ -158,6 +204,13 @@ def _closing(results: Iterator[Result]) -> Iterator[Iterator[Result]]:
         close = getattr(results, "close", None)
         if close is not None:
             close()
+
+
+def _lost(error: DeviceLostError, output: str, done: int, total: int) -> DeviceLostError:
+    return DeviceLostError(
+        f"{error} {output} holds what was done: rows 0 to {done - 1:,} of {total:,}; the other {total - done:,} are "
+        f'NaN with the reason "{LOST}".'
+    )
 
 
 def _bad_cells(part: Part, source: CellSource) -> list[BadCell]:

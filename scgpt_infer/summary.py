@@ -43,8 +43,9 @@ class Summary:
         How the genes met the vocabulary.
     counts, values
         Where the counts came from, and what they look like.
-    provider, precision, threads, instances, batch_tokens, why
-        What computed, on how many cores and how many batches at a time, and the sentence that says why.
+    provider, precision, dialect, devices, threads, instances, batch_tokens, why
+        What computed, with which graph, on which GPUs, on how many cores and how many batches at a time of how many
+        tokens (fewer than asked for where memory ran out), and the sentence that says why.
     max_length, seed, ties, sample
         Tokenizer settings in force.
     longest
@@ -79,6 +80,8 @@ class Summary:
     values: str
     provider: str
     precision: str
+    dialect: str
+    devices: tuple[int, ...]
     threads: int
     instances: int
     batch_tokens: int

@@ -5,6 +5,7 @@ It owns the open graph and the settings in force. It knows nothing of files of c
 
 import dataclasses
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 
 from scgpt_runtime import pipeline
 from scgpt_runtime.answering import GraphRunner
-from scgpt_runtime.batching import batches, plan_for
+from scgpt_runtime.batching import BatchPlan, batches, plan_for, unpacked
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import AnyBatch, CellBlock, Result, TokenBlock
 from scgpt_runtime.choosing import Asked
-from scgpt_runtime.errors import BundleError, InternalError, OptionError
+from scgpt_runtime.errors import BundleError, DeviceMemoryError, InternalError, OptionError
 from scgpt_runtime.instances import Instances
 from scgpt_runtime.manifest import GraphRecord, TokenizerSettings, vector_id
 from scgpt_runtime.opening import open_best
@@ -107,6 +108,7 @@ class Engine:
         self.choice = choice
         self.settings = settings
         self._plan = plan_for(choice, settings, batch_tokens)
+        self._halving = threading.Lock()
         self.vocabulary = bundle.vocabulary()
         self.vector_id = vector_id(
             manifest.weights,
@@ -200,11 +202,11 @@ class Engine:
             raise InternalError(f"A column map points outside the vocabulary of {n_tokens} tokens.")
         if self._binned is not None:
             columns = np.where((columns >= 0) & self._binned[columns], columns, -1)
-        session = self._open_session()
+        self._open_session()
         steps = pipeline.Steps(
             tokenise=lambda block: tokenize(block, columns, self.settings, n_tokens),
             pack=self.batches,
-            infer=session.run,
+            infer=self.infer,
             outputs=self._outputs,
             instances=self.choice.instances,
             tick=tick,
@@ -213,7 +215,7 @@ class Engine:
 
     @property
     def batch_tokens(self) -> int:
-        """Most tokens of a batch, padding included."""
+        """Most tokens of a batch, padding included; where memory has run out, less than was asked for."""
         return self._plan.budget
 
     def batches(self, tokens: TokenBlock) -> list[AnyBatch]:
@@ -221,12 +223,56 @@ class Engine:
         return batches(tokens, self.settings, self._plan)
 
     def infer(self, batch: AnyBatch) -> dict[str, NDArray[Any]]:
-        """Answer one batch in the caller's thread, on an instance that is free."""
-        return self._open_session().run(batch)
+        """Answer one batch in the caller's thread, on an instance that is free.
+
+        A batch that does not fit into memory is answered in parts, and the budget of all that follow is halved.
+
+        Raises
+        ------
+        DeviceMemoryError
+            Not even one cell fits.
+        DeviceLostError
+            A GPU stopped working.
+        """
+        plan = self._plan
+        if batch.n_tokens <= plan.budget or len(batch.cells) == 1:
+            try:
+                return self._open_session().run(batch)
+            except DeviceMemoryError as error:
+                self._halve(batch, plan, error)
+        return self._in_parts(batch)
+
+    def _halve(self, batch: AnyBatch, tried: BatchPlan, error: DeviceMemoryError) -> None:
+        """Halve the budget until a batch is above it, unless another instance has done so since it was tried."""
+        with self._halving:
+            if self._plan.budget < tried.budget:
+                return
+            if len(batch.cells) == 1 and tried.budget <= batch.lengths[0]:
+                raise DeviceMemoryError(
+                    f"A single cell of {batch.lengths[0]} tokens does not fit. {error} A lower --precision needs less, "
+                    "--provider cpu none of the GPU's."
+                ) from error
+            budget = tried.budget // 2
+            while len(batch.cells) > 1 and budget >= batch.n_tokens:
+                budget //= 2
+            self._plan = dataclasses.replace(tried, budget=budget)
+            _log.warning("%s Goes on with %d tokens in a batch instead of %d.", error, budget, tried.budget)
+
+    def _in_parts(self, batch: AnyBatch) -> dict[str, NDArray[Any]]:
+        """Answer a batch as several that keep to the budget in force."""
+        parts = batches(unpacked(batch), self.settings, self._plan)
+        answered = [(part.cells, self.infer(part)) for part in parts]
+        whole: dict[str, NDArray[Any]] = {}
+        for cells, answers in answered:
+            for name, rows in answers.items():
+                if name not in whole:
+                    whole[name] = np.empty((len(batch.cells), *rows.shape[1:]), rows.dtype)
+                whole[name][cells] = rows
+        return whole
 
     def answers(self, stream: Iterable[AnyBatch]) -> Iterator[tuple[AnyBatch, dict[str, NDArray[Any]]]]:
         """Answer batches on all instances; each is given with its answer as it finishes, in any order."""
-        with Instances[None](self._open_session().run, self.choice.instances) as instances:
+        with Instances[None](self.infer, self.choice.instances) as instances:
             for done in instances.answers((None, batch) for batch in stream):
                 yield done.batch, done.answers
 

@@ -109,9 +109,16 @@ class DeviceMemoryError(ProviderError):
 
 
 class DeviceLostError(ProviderError):
-    """A GPU stopped working while it was used; the process cannot use it again."""
+    """A GPU stopped working while it was used; the process cannot use it again.
+
+    Attributes
+    ----------
+    finished
+        What was done before, where it was not written to a file: for `scgpt_infer.embed` an AnnData.
+    """
 
     exit_code = 3
+    finished: object = None
 
 
 class ParityError(ScgptInferError):

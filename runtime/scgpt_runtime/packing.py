@@ -46,7 +46,8 @@ def packed(tokens: TokenBlock, settings: TokenizerSettings, budget: int, longest
     lengths = np.diff(tokens.offsets)
     sizes = _sizes(budget)
     width = max(longest, int(lengths.max(initial=1)))
-    return [_pack(tokens, settings, cells, sizes, width) for cells in _together(lengths, sizes[-1])]
+    room = sizes[-1] if budget >= _UNIT else 0  # a budget below the smallest size: each cell alone
+    return [_pack(tokens, settings, cells, sizes, width) for cells in _together(lengths, room)]
 
 
 def pad_level(settings: TokenizerSettings, dtype: np.dtype[np.uint8] | np.dtype[np.float32]) -> float:

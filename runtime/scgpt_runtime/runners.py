@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scgpt_runtime.answering import GraphRunner
 from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.gpu_session import GpuSession
 from scgpt_runtime.manifest import GraphRecord
 from scgpt_runtime.openvino_session import OpenVINOSession
 from scgpt_runtime.providers import ProviderChoice
@@ -41,7 +42,10 @@ def open_graph(bundle: Bundle, task: str, choice: ProviderChoice, cache_dir: Pat
     BundleError, ProviderError, MissingDependencyError
         The bundle has no such graph, or it cannot be run here.
     """
-    return _open(bundle.file(graph_for(bundle, task, choice).path), choice)
+    path = bundle.file(graph_for(bundle, task, choice).path)
+    if choice.provider == "openvino":
+        return OpenVINOSession.open(path, choice)
+    return GpuSession.open(path, choice) if choice.provider == "cuda" else Session.open(path, choice)
 
 
 def open_head(bundle: Bundle, task: str, choice: ProviderChoice) -> GraphRunner:
@@ -52,11 +56,7 @@ def open_head(bundle: Bundle, task: str, choice: ProviderChoice) -> GraphRunner:
     BundleError, ProviderError, MissingDependencyError
         The bundle has no such head, or it cannot be run here.
     """
-    record = bundle.graph(task, choice.sealed)
-    return _open(
-        bundle.file(record.path), ProviderChoice("cpu", choice.sealed, choice.sealed, "portable", 1, 1, "a head")
-    )
-
-
-def _open(path: Path, choice: ProviderChoice) -> GraphRunner:
-    return OpenVINOSession.open(path, choice) if choice.provider == "openvino" else Session.open(path, choice)
+    sealed = [graph.precision for graph in bundle.manifest.graphs if (graph.task, graph.dialect) == (task, "portable")]
+    precision = choice.sealed if choice.sealed in sealed else "fp32"  # bf16 has graphs for GPUs alone
+    head = ProviderChoice("cpu", precision, precision, "portable", 1, 1, "a head")
+    return Session.open(bundle.file(bundle.graph(task, precision).path), head)
