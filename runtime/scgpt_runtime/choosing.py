@@ -243,12 +243,17 @@ def _why_cores(asked: Asked, found: CoreReport) -> str:
 
 def _no_graph(manifest: Manifest, graphs: list[GraphRecord], asked: Asked, task: str) -> ProviderError:
     sealed = ", ".join(dict.fromkeys(graph.precision for graph in graphs)) or "none"
-    text = f"Bundle {manifest.name} has no {asked.precision} graph for {task}; sealed: {sealed}. "
+    text = f"Bundle {manifest.name} has no {asked.precision} graph for {task}"
+    if any(graph.precision == asked.precision for graph in graphs):
+        able = ", ".join(dict.fromkeys(graph.dialect for graph in graphs if graph.precision == asked.precision))
+        text += f" that provider {asked.provider} runs here, only those of {able}"
+    text += f"; sealed: {sealed}. "
     if asked.provider in ("auto", "openvino") and asked.precision in ("bf16", "fp16"):
         able = ", ".join(openvino_computes()) or "nothing here"
         text += f"OpenVINO computes {able} on this processor, from an fp32 graph. "
     if asked.provider == "openvino" and asked.precision == "int8":
         text += "OpenVINO's int8 graph is made with --calibrate CELLS.h5ad. "
     if asked.provider in ON_GPU:
-        text += f"Provider {asked.provider} runs {', '.join(GPU_PRECISIONS[asked.provider])} where the GPU has them. "
+        told = ", ".join(GPU_PRECISIONS[asked.provider])
+        text += f"Provider {asked.provider} runs {told}; bf16 needs compute capability 8.0 or newer. "
     return ProviderError(text + "Take one of these, or export again with the one that is wanted in --precision.")

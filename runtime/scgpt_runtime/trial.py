@@ -33,8 +33,8 @@ _ROUNDS = 2
 _MARGIN = 1.1
 """The rule stands unless another choice is this much faster: shared machines are noisy."""
 
-_MARGIN_ON_GPU = 1.03
-"""There the rule's order is an expectation, and nothing else runs as a rule: a little is enough."""
+_MARGIN_OF_ROUTES = 1.03
+"""Between the routes of one precision on a GPU the rule's order is an expectation, and little else runs there."""
 
 Opener = Callable[[Bundle, str, ProviderChoice], GraphRunner]
 
@@ -217,13 +217,20 @@ def _best(found: list[Measured], margin: float) -> Measured:
     return rival if rival.cells_per_second > margin * found[0].cells_per_second else found[0]
 
 
+def _best_on_gpu(found: list[Measured]) -> Measured:
+    """The fastest route of the first precision, unless another precision is clearly faster."""
+    routes = [one for one in found if one.precision == found[0].precision]
+    others = [one for one in found if one.precision != found[0].precision]
+    return _best([_best(routes, _MARGIN_OF_ROUTES), *others], _MARGIN)
+
+
 def _ordered(ranked: tuple[ProviderChoice, ...], found: list[Measured]) -> tuple[ProviderChoice, ...]:
     by_key = {_key(_on_one(choice)): choice for choice in ranked}
     first = [one for one in found if _key(one) in by_key]
     if not first:
         return ranked
     on_gpu = bool(by_key[_key(first[0])].devices)
-    best = _best(first, _MARGIN_ON_GPU if on_gpu else _MARGIN)
+    best = _best_on_gpu(first) if on_gpu else _best(first, _MARGIN)
     chosen = by_key[_key(best)]
     told = ", ".join(f"{_named(one)} {one.cells_per_second:.3g}" for one in first)
     why = f"{chosen.why}; measured here: {told} cells/s" + (" on one GPU" if on_gpu else "")

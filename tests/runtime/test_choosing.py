@@ -183,8 +183,17 @@ def test_instances_for_a_gpu_need_no_cores(on):
 def test_a_precision_that_no_gpu_computes_falls_to_the_processor_or_is_refused(on):
     on(None, no_gpu=None)
     assert ranked("fp32", "int8", precision="int8") == [("cpu", "int8")]
-    with pytest.raises(ProviderError, match="Provider cuda runs fp16, bf16, fp32"):
+    with pytest.raises(ProviderError, match="Provider cuda runs fp16, bf16, fp32;"):
         ranked("fp32", "int8", precision="int8", provider="cuda")
+
+
+def test_a_precision_that_is_sealed_for_gpus_alone_is_told_as_that(on):
+    on(("bf16", "fp32"))
+    (fp32, bf16) = sealed("fp32", "bf16").graphs
+    bundle = replace(sealed("fp32", "bf16"), graphs=(fp32, replace(bf16, dialect="cuda-flash")))
+    with pytest.raises(ProviderError, match=r"no bf16 graph .* that provider cpu runs here, only those of cuda-flash"):
+        candidates(bundle, Asked("cpu", "bf16"))
+    assert candidates(bundle, Asked(precision="bf16"))[0].provider == "openvino"
 
 
 @pytest.mark.parametrize(("asked", "there"), [({"threads": 2, "instances": 3}, 2), ({"instances": 9}, 4)])

@@ -6,7 +6,7 @@ import pytest
 
 import fake_driver as fake
 import toy_bundle as toy
-from scgpt_runtime import gpu_trial, proof
+from scgpt_runtime import gpu_trial, proof, trial
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import PackedBatch
 from scgpt_runtime.choosing import Asked
@@ -113,6 +113,24 @@ def test_jobs_on_other_gpus_of_a_kind_and_on_more_of_them_find_the_same_outcome(
     assert (found[0].dialect, found[0].devices, found[0].instances) == ("cuda-exact", (0, 1), 4)
     other = tuple(replace(one, devices=(1,)) if one.devices else one for one in RANKED)
     assert fastest_first(bundle, other, Asked(device="1"), "embed", tmp_path, opener=never)[0].dialect == "cuda-exact"
+
+
+@pytest.mark.parametrize(
+    ("rates", "taken"),
+    [
+        ({"cuda-packed": 100, "cuda-flash": 102, "bf16": 105}, "cuda-packed"),  # within the noise
+        ({"cuda-packed": 100, "cuda-flash": 105, "bf16": 110}, "cuda-flash"),  # bf16 is less exact
+        ({"cuda-packed": 100, "cuda-flash": 105, "bf16": 120}, "bf16"),
+    ],
+)
+def test_a_route_has_to_be_faster_and_another_precision_clearly_so(bundle, tmp_path, monkeypatch, rates, taken):
+    def rate(bundle, choice, runner):
+        return float(rates[choice.dialect if choice.precision == "fp16" else choice.precision])
+
+    monkeypatch.setattr(trial, "cells_per_second", rate)
+    bf16 = replace(FLASH, precision="bf16", sealed="bf16")
+    first = fastest_first(bundle, (PACKED, FLASH, bf16), Asked(), "embed", tmp_path, opener=Opener())[0]
+    assert taken in (first.dialect, first.precision)
 
 
 def test_one_gpu_of_several_is_measured(bundle, tmp_path):
