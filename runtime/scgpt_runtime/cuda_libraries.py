@@ -140,7 +140,7 @@ def missing(runtime: ModuleType, provider: str = "cuda") -> str | None:
     problem = None if granted else why_none()
     if (installed := driver()) is not None:
         problem = _too_old(installed, found) or problem
-    return problem or _no_kernels(granted, found) or _unloadable(runtime, found) or _without(runtime, provider)
+    return problem or _no_kernels(granted, found) or _unloadable(runtime, found) or _without(runtime, found, provider)
 
 
 def _switch(extra: str) -> str:
@@ -191,10 +191,27 @@ def _unloadable(runtime: ModuleType, found: Build) -> str | None:
     )
 
 
-def _without(runtime: ModuleType, provider: str) -> str | None:
-    """What TensorRT lacks."""
-    if provider != "tensorrt":
+def _without(runtime: ModuleType, found: Build, provider: str) -> str | None:
+    """What a provider lacks beside ONNX Runtime and CUDA."""
+    return _without_tensorrt(runtime) if provider == "tensorrt" else _without_bindings(found)
+
+
+def _without_bindings(found: Build) -> str | None:
+    """Whether the package through which batches go to the GPU is there, for the CUDA of the build."""
+    try:
+        version = metadata.version("cuda-bindings")
+    except metadata.PackageNotFoundError:
+        version = ""
+    if version.split(".")[0] == str(found.cuda[0]):
         return None
+    told = f"cuda-bindings {version}" if version else "no cuda-bindings"
+    return (
+        f"{found.name} runs with NVIDIA's package cuda-bindings {found.cuda[0]}; found: {told}. "
+        f'Install it: pip install "scgpt-infer[{found.extra}]"'
+    )
+
+
+def _without_tensorrt(runtime: ModuleType) -> str | None:
     error = _loaded(*_TENSORRT_LIBRARIES, str(_provider_library(runtime, "tensorrt")))
     if error is None:
         return None

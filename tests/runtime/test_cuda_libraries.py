@@ -42,7 +42,7 @@ class Cudnn:
 def machine(monkeypatch):
     """Pretend a machine: its driver, its GPUs, the libraries that do not load, and cuDNN."""
 
-    def pretend(found=CUDA_13, granted=None, absent=(), library=None):
+    def pretend(found=CUDA_13, granted=None, absent=(), library=None, bindings=None):
         granted = (fake.gpu(),) if granted is None else granted
 
         def load(name):
@@ -55,6 +55,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(cuda_libraries, "gpus", lambda: granted)
         monkeypatch.setattr(cuda_libraries, "why_none", lambda: None if granted else "no GPU, and why")
         monkeypatch.setattr(cuda_libraries, "_load", load)
+        monkeypatch.setattr(metadata, "version", lambda name: bindings or f"{found.cuda[0]}.5.0")
 
     cuda_libraries._libraries.cache_clear()
     monkeypatch.setattr(cuda_libraries, "_libraries", cuda_libraries._libraries.__wrapped__)
@@ -70,7 +71,7 @@ def test_a_machine_that_has_all_has_no_obstacle(machine, version, cuda, found):
 
 
 def test_a_build_for_cuda_12_runs_on_a_newer_driver(machine):
-    machine(CUDA_13, library=Cudnn(cuda=12090))
+    machine(CUDA_13, library=Cudnn(cuda=12090), bindings="12.9.10")
     assert missing(runtime("1.26.0", "12.8")) is None
 
 
@@ -183,6 +184,18 @@ def test_what_onnxruntime_prints_stays_off_the_output_and_is_not_lost(machine, c
         assert "libonnxruntime_providers_cuda.so" in missing(runtime(preload=preload))
     assert capsys.readouterr().out == ""
     assert "Failed to load libcublasLt.so.13: no such file; and a warning" in caplog.text
+
+
+def test_bindings_that_are_missing_or_of_another_cuda_are_named(machine, monkeypatch):
+    def not_there(name):
+        raise metadata.PackageNotFoundError(name)
+
+    machine(bindings="12.9.10")
+    told = missing(runtime())
+    assert "runs with NVIDIA's package cuda-bindings 13; found: cuda-bindings 12.9.10" in told
+    assert told.endswith('pip install "scgpt-infer[gpu]"')
+    monkeypatch.setattr(metadata, "version", not_there)
+    assert "found: no cuda-bindings" in missing(runtime())
 
 
 def test_tensorrt_that_is_missing_is_named_and_cuda_runs_without_it(machine):
