@@ -10,8 +10,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import anndata
-
 from scgpt_export.genes import build_vocabulary
 from scgpt_runtime.errors import CheckpointError
 from scgpt_runtime.vocab import is_special, match, stable_id
@@ -209,6 +207,8 @@ def h5ad_column(path: Path) -> tuple[Path, str] | None:
 
 def column(path: Path, name: str, axis: Literal["obs", "var"]) -> Any:
     """A column of an h5ad's ``obs`` or ``var`` as a pandas Series; ``index`` is its index."""
+    import anndata  # here, since a checkpoint is most often its own folder, and a machine that exports may have none
+
     try:
         with warnings.catch_warnings():
             # anndata warns of old formats and repeated names, which matter nothing here.
