@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import toy_bundle as toy
-from scgpt_runtime.batching import BatchPlan, batches
+from scgpt_runtime.batching import BATCH_TOKENS, BatchPlan, batches, plan_for, rectangles, unpacked
+from scgpt_runtime.errors import InternalError
+from scgpt_runtime.providers import ProviderChoice
 
 lengths_of_cells = st.lists(st.integers(0, 40), max_size=60)
 
@@ -61,3 +63,62 @@ def test_raw_values_are_padded_with_the_pad_value():
 @pytest.mark.parametrize("lengths", [[], [0, 0]])
 def test_no_cells_no_batches(lengths):
     assert batches(toy.tokens_of(lengths), toy.SETTINGS, BatchPlan("padded", 100)) == []
+
+
+@given(lengths_of_cells, st.integers(1, 200))
+def test_an_exact_plan_pads_nothing_and_mixes_no_lengths(lengths, budget):
+    tokens = toy.tokens_of(lengths)
+    made = rectangles(tokens, toy.SETTINGS, BatchPlan("exact", budget, step=8))
+    for batch in made:
+        assert set(batch.lengths.tolist()) == {batch.ids.shape[1]}
+        assert batch.ids.size <= budget or len(batch.cells) == 1
+    assert sorted(cell for batch in made for cell in batch.cells) == np.flatnonzero(lengths).tolist()
+    # Cells of one length are parted by the budget alone.
+    full = [batch for batch in made if len(batch.cells) == max(1, budget // batch.ids.shape[1])]
+    assert len(made) - len(full) <= len(set(lengths))
+
+
+@given(lengths_of_cells, st.integers(1, 200), st.sampled_from([1, 8, 32]))
+def test_a_step_rounds_lengths_up_within_the_budget(lengths, budget, step):
+    for batch in rectangles(toy.tokens_of(lengths), toy.SETTINGS, BatchPlan("padded", budget, step)):
+        assert batch.ids.shape[1] % step == 0
+        assert batch.ids.shape[1] - batch.lengths.max() < step
+        assert batch.ids.size <= budget or len(batch.cells) == 1
+
+
+@given(lengths_of_cells, st.sampled_from(["padded", "exact", "packed"]))
+def test_a_batch_taken_apart_gives_its_cells_back(lengths, kind):
+    tokens = toy.tokens_of(lengths)
+    for batch in batches(tokens, toy.SETTINGS, BatchPlan(kind, 150, longest=40)):
+        again = unpacked(batch)
+        assert again.n_cells == len(batch.cells)
+        for place, cell in enumerate(batch.cells):
+            of_cell = slice(tokens.offsets[cell], tokens.offsets[cell + 1])
+            part = slice(again.offsets[place], again.offsets[place + 1])
+            np.testing.assert_array_equal(again.ids[part], tokens.ids[of_cell])
+            np.testing.assert_array_equal(again.values[part], tokens.values[of_cell])
+
+
+@pytest.mark.parametrize(
+    ("provider", "dialect", "kind", "step"),
+    [
+        ("cpu", "portable", "padded", 1),
+        ("openvino", "portable", "padded", 16),
+        ("cuda", "portable", "padded", 32),
+        ("cuda", "cuda-flash", "padded", 32),
+        ("cuda", "cuda-lengths", "padded", 32),
+        ("cuda", "cuda-exact", "exact", 32),
+        ("cuda", "cuda-packed", "packed", 32),
+        ("tensorrt", "portable", "padded", 32),
+    ],
+)
+def test_the_plan_follows_dialect_and_provider(provider, dialect, kind, step):
+    choice = ProviderChoice(provider, "fp16", "fp16", dialect, 2, 1, "")
+    plan = plan_for(choice, toy.SETTINGS)
+    assert plan == BatchPlan(kind, BATCH_TOKENS[provider], step, toy.SETTINGS.max_length)
+    assert plan_for(choice, toy.SETTINGS, 77).budget == 77
+
+
+def test_packed_batches_are_no_rectangles():
+    with pytest.raises(InternalError, match="no rectangles"):
+        rectangles(toy.tokens_of([3]), toy.SETTINGS, BatchPlan("packed", 128))

@@ -1,0 +1,108 @@
+import threading
+import time
+
+import pytest
+
+from scgpt_runtime.errors import InternalError
+from scgpt_runtime.turns import Turns, Worker
+
+
+def test_many_together_or_one_alone():
+    turns, inside, wrong = Turns(), [], []
+    guard = threading.Lock()
+
+    def work(alone: bool) -> None:
+        for _ in range(30):
+            with turns.alone() if alone else turns.together():
+                with guard:
+                    inside.append(alone)
+                    if any(inside) and len(inside) > 1:
+                        wrong.append(list(inside))
+                time.sleep(0.0003)
+                with guard:
+                    inside.remove(alone)
+
+    threads = [threading.Thread(target=work, args=(number < 2,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not wrong
+    assert not inside
+
+
+def test_as_many_as_want_are_together():
+    turns, met = Turns(), threading.Barrier(4, timeout=10)
+
+    def work() -> None:
+        with turns.together():
+            met.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not met.broken
+
+
+def test_one_that_wants_it_alone_is_not_put_off_by_newcomers():
+    turns, stop, got = Turns(), threading.Event(), threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            with turns.together():
+                time.sleep(0.002)
+
+    def alone() -> None:
+        with turns.alone():
+            got.set()
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(4)] + [threading.Thread(target=alone)]
+    for thread in threads:
+        thread.start()
+    assert got.wait(10)
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+
+
+def test_an_error_inside_lets_go():
+    turns = Turns()
+    for take in (turns.alone, turns.together):
+        with pytest.raises(KeyError), take():
+            raise KeyError
+    with turns.alone():
+        pass
+
+
+def test_a_worker_does_calls_in_one_thread_and_gives_back_what_comes():
+    worker = Worker("a worker")
+    assert worker.do(lambda: threading.current_thread().name) == "a worker"
+    assert worker.do(divmod, 7, 2) == (3, 1)
+    with pytest.raises(KeyError):
+        worker.do({}.__getitem__, "x")
+    ended = []
+    worker.end(lambda: ended.append(threading.current_thread().name), 5)
+    worker.end(lambda: ended.append("twice"), 5)
+    assert ended == ["a worker"]
+    with pytest.raises(InternalError, match="closed"):
+        worker.do(print)
+    assert "a worker" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_worker_that_hangs_is_not_waited_for():
+    worker, free = Worker("hangs"), threading.Event()
+    waiting = threading.Thread(target=worker.do, args=(free.wait, 20), daemon=True)
+    waiting.start()
+    start = time.monotonic()
+    worker.end(lambda: None, 0.1)
+    assert time.monotonic() - start < 5
+    free.set()
+    waiting.join(10)
+
+
+def test_a_last_call_that_fails_still_ends_the_thread():
+    worker = Worker("fails")
+    worker.end(lambda: 1 / 0, 5)
+    assert "fails" not in {thread.name for thread in threading.enumerate()}
