@@ -256,4 +256,5 @@ def _no_graph(manifest: Manifest, graphs: list[GraphRecord], asked: Asked, task:
     if asked.provider in ON_GPU:
         told = ", ".join(GPU_PRECISIONS[asked.provider])
         text += f"Provider {asked.provider} runs {told}; bf16 needs compute capability 8.0 or newer. "
-    return ProviderError(text + "Take one of these, or export again with the one that is wanted in --precision.")
+    text += "Take one of these, or export again with fp32, fp16 or int8 in --precision (bf16: for GPUs)."
+    return ProviderError(text)
