@@ -109,25 +109,26 @@ def run(
     CellsError
         When no cell has a result; the sink is not committed then.
     DeviceLostError
-        A GPU stopped working. Where rows were done before, the sink is committed with them; the others are NaN.
+        A GPU stopped working. Where rows were done before, the sink is committed with them; the others are NaN, and
+        the facts say so under ``incomplete``.
     """
     started = time.perf_counter()
     before = dict(engine.timings)
     total = source.n_cells if limit is None else min(limit, source.n_cells)
-    rows, told = _Rows(source, sink), _Told(progress, total)
-    told.add(0)
+    rows, heard = _Rows(source, sink), _Told(progress, total)
+    heard.add(0)
     try:
-        with _closing(engine.run(source.blocks(RANGE_ROWS, total), columns, told.add)) as results:
+        with _closing(engine.run(source.blocks(RANGE_ROWS, total), columns, heard.add)) as results:
             for result in results:
                 honour()
                 rows.take(result, task(result))
     except DeviceLostError as error:
         if rows.done == len(rows.bad):
             raise
-        found = rows.done
+        told = _lost(rows.done, total)
         rows.give_up(total)
-        rows.commit(record)
-        raise _lost(error, output, found, total) from error
+        rows.commit(lambda n_cells, n_bad: {**record(n_cells, n_bad), "incomplete": f"{LOST}: {told}"})
+        raise DeviceLostError(f"{error} {output} holds what was done: {told}.") from error
     if rows.done != total:
         raise InternalError(f"{rows.done:,} of {total:,} rows have come back.")
     _refuse_nothing(rows.done, rows.bad)
@@ -206,11 +207,8 @@ def _closing(results: Iterator[Result]) -> Iterator[Iterator[Result]]:
             close()
 
 
-def _lost(error: DeviceLostError, output: str, done: int, total: int) -> DeviceLostError:
-    return DeviceLostError(
-        f"{error} {output} holds what was done: rows 0 to {done - 1:,} of {total:,}; the other {total - done:,} are "
-        f'NaN with the reason "{LOST}".'
-    )
+def _lost(done: int, total: int) -> str:
+    return f"rows 0 to {done - 1:,} of {total:,}; the other {total - done:,} are NaN"
 
 
 def _bad_cells(part: Part, source: CellSource) -> list[BadCell]:
