@@ -3,6 +3,7 @@
 In: a bundle, a task, a choice. Out: a `GraphRunner`. It decides nothing.
 """
 
+import hashlib
 from pathlib import Path
 
 from scgpt_runtime.answering import GraphRunner
@@ -12,6 +13,7 @@ from scgpt_runtime.manifest import GraphRecord
 from scgpt_runtime.openvino_session import OpenVINOSession
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.session import Session
+from scgpt_runtime.tensorrt_session import TensorRTSession
 
 __all__ = ["graph_for", "open_graph", "open_head"]
 
@@ -43,9 +45,15 @@ def open_graph(bundle: Bundle, task: str, choice: ProviderChoice, cache_dir: Pat
         The bundle has no such graph, or it cannot be run here.
     """
     path = bundle.file(graph_for(bundle, task, choice).path)
-    if choice.provider == "openvino":
-        return OpenVINOSession.open(path, choice)
-    return GpuSession.open(path, choice) if choice.provider == "cuda" else Session.open(path, choice)
+    match choice.provider:
+        case "openvino":
+            return OpenVINOSession.open(path, choice)
+        case "cuda":
+            return GpuSession.open(path, choice)
+        case "tensorrt":
+            return TensorRTSession.open(path, choice, cache_dir, _digest(bundle), bundle.manifest.tokenizer.max_length)
+        case _:
+            return Session.open(path, choice)
 
 
 def open_head(bundle: Bundle, task: str, choice: ProviderChoice) -> GraphRunner:
@@ -60,3 +68,9 @@ def open_head(bundle: Bundle, task: str, choice: ProviderChoice) -> GraphRunner:
     precision = choice.sealed if choice.sealed in sealed else "fp32"  # bf16 has graphs for GPUs alone
     head = ProviderChoice("cpu", precision, precision, "portable", 1, 1, "a head")
     return Session.open(bundle.file(bundle.graph(task, precision).path), head)
+
+
+def _digest(bundle: Bundle) -> str:
+    """One digest for all files of a bundle."""
+    told = sorted(f"{record.path} {record.sha256}" for record in bundle.manifest.files)
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
