@@ -20,6 +20,7 @@ from typing import IO, Literal
 from scgpt_infer import __version__
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.errors import BundleError, CheckpointError, MissingDependencyError, OptionError
+from scgpt_runtime.gpus import gpus
 
 __all__ = ["SHIPPED", "is_bundle", "lasting_cache", "open_bundle", "resolve", "usable_cache", "user_cache"]
 
@@ -220,7 +221,7 @@ def _export(path: Path, output: Path, precision: str, say: Callable[[str], None]
     except ImportError as error:
         raise MissingDependencyError(
             f"{path} is a checkpoint, and exporting it needs {error.name or 'packages'}, which is not installed: "
-            'pip install "scgpt-infer[cpu,export]". Or export it elsewhere and give the bundle.'
+            'pip install "scgpt-infer[export]". Or export it elsewhere and give the bundle.'
         ) from error
     say(f"{path} is a checkpoint: it is exported once and kept in {output.parent.parent}")
     options = build.ExportOptions(precisions=_precisions(precision), name=path.resolve().stem)
@@ -230,7 +231,9 @@ def _export(path: Path, output: Path, precision: str, say: Callable[[str], None]
 
 def _precisions(asked: str) -> tuple[str, ...]:
     usual = ("fp32", "fp16")
-    return usual if asked in ("auto", "bf16", *usual) else (*usual, asked)  # bf16 is computed from the fp32 graph
+    if asked in ("auto", *usual) or (asked == "bf16" and not gpus()):  # a processor computes bf16 from the fp32 graph
+        return usual
+    return (*usual, asked)
 
 
 def _key(path: Path, precision: str) -> str:

@@ -78,6 +78,15 @@ def test_another_content_or_precision_is_another_export(checkpoint, exports, tmp
     assert len(exports) == 3
 
 
+def test_bf16_graphs_are_made_only_where_a_gpu_can_run_them(checkpoint, exports, tmp_path, monkeypatch):
+    models.resolve(checkpoint, tmp_path / "cache")
+    models.resolve(checkpoint, tmp_path / "cache", precision="bf16")
+    assert len(exports) == 1
+    monkeypatch.setattr(models, "gpus", lambda: ("a GPU",))
+    models.resolve(checkpoint, tmp_path / "cache", precision="bf16")
+    assert len(exports) == 2
+
+
 def test_a_damaged_export_is_made_anew(checkpoint, exports, tmp_path):
     first = models.resolve(checkpoint, tmp_path / "cache")
     (first.path / "vocab.json").write_text("{}")
@@ -122,7 +131,7 @@ def test_without_the_export_extra_the_install_line_is_said(checkpoint, monkeypat
     for name in [name for name in sys.modules if name.split(".")[0] == "scgpt_export"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingDependencyError, match=r'torch.*pip install "scgpt-infer\[cpu,export\]"'):
+    with pytest.raises(MissingDependencyError, match=r'torch.*pip install "scgpt-infer\[export\]"'):
         models.resolve(checkpoint, tmp_path / "cache")
 
 
