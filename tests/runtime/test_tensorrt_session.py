@@ -12,11 +12,15 @@ import onnxruntime
 import pytest
 
 import toy_bundle as toy
+from scgpt_infer import demo
 from scgpt_runtime import tensorrt_engine, tensorrt_session
 from scgpt_runtime.batching import BatchPlan, batches
+from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.errors import DeviceLostError, DeviceMemoryError, InternalError, ProviderError
 from scgpt_runtime.gpus import Gpu
+from scgpt_runtime.proof import LIMITS, golden_tokens, worst_of
 from scgpt_runtime.providers import ProviderChoice
+from scgpt_runtime.tensorrt import library_version
 from scgpt_runtime.tensorrt_session import TensorRTSession
 
 CHOICE = ProviderChoice("tensorrt", "fp16", "fp16", "portable", 2, 1, "", (0,))
@@ -415,3 +419,22 @@ def test_wrong_inputs_and_use_after_closing_are_our_fault(opened, runtime):
 
 def test_it_says_what_runs_as_parity_records_do(opened, runtime):
     assert opened().provider == "TensorrtExecutionProvider 1.31.1"
+
+
+@pytest.mark.gpu
+def test_tensorrt_itself_answers_the_demos_golden_cells_and_keeps_its_engines(gpu, tmp_path):
+    try:
+        library_version()
+    except ProviderError as error:
+        pytest.skip(str(error))
+    bundle = Bundle.open(demo.BUNDLE)
+    golden, said = bundle.golden(), []
+    for _ in range(2):
+        path = bundle.file(bundle.graph("embed", "fp16").path)
+        session = TensorRTSession.open(path, replace(CHOICE, devices=(gpu.index,)), tmp_path, "demo", say=said.append)
+        found = np.empty_like(golden.vectors)
+        for batch in batches(golden_tokens(golden), bundle.manifest.tokenizer, PLAN):
+            found[batch.cells] = session.run(batch)["cell"]
+        session.close()
+        assert worst_of(golden, found) <= LIMITS["fp16"]
+    assert all(said.count(line) == 1 for line in said), "an engine was compiled twice"
