@@ -217,7 +217,8 @@ def _without_tensorrt(runtime: ModuleType) -> str | None:
         return None
     return (
         f"ONNX Runtime {runtime.__version__} needs TensorRT 10 for provider tensorrt: {error}. No extra of scgpt-infer "
-        "installs it: take it from NVIDIA and put its folder into LD_LIBRARY_PATH, or take --provider cuda."
+        "installs it, since the Python package index offers TensorRT 11 alone: take it from NVIDIA and put its folder "
+        "into LD_LIBRARY_PATH, or take --provider cuda."
     )
 
 

@@ -63,7 +63,9 @@ def prove(
     tasks = {graph.task for graph in bundle.manifest.graphs}
     if choice.provider == "cpu" or "embed" not in tasks:
         return None
-    remembered = Remembered(cache_dir, "proofs", _depends_on(bundle, choice))
+    # What TensorRT compiles depends on more than a key could hold: it is proven at each start.
+    lasting = None if choice.provider == "tensorrt" else cache_dir
+    remembered = Remembered(lasting, "proofs", _depends_on(bundle, choice))
     known = remembered.recall()
     if isinstance(known, float):
         worst = known

@@ -6,6 +6,7 @@ In: an opened bundle. Out: one `VerifyResult` for each way to run it. It needs n
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -55,7 +56,9 @@ class VerifyResult:
         return self.tokens_equal and self.worst <= self.limit
 
 
-def verify(bundle: Bundle, provider: str = "auto", precision: str | None = None) -> list[VerifyResult]:
+def verify(
+    bundle: Bundle, provider: str = "auto", precision: str | None = None, cache_dir: Path | None = None
+) -> list[VerifyResult]:
     """Run a bundle's golden cells on this machine.
 
     Parameters
@@ -66,6 +69,8 @@ def verify(bundle: Bundle, provider: str = "auto", precision: str | None = None)
         Provider to prove; ``auto``: all that run here.
     precision
         One precision; None: every one that is sealed, and bf16 where it is computed.
+    cache_dir
+        Where a provider that compiles keeps what it has compiled; None: nowhere.
 
     Returns
     -------
@@ -89,7 +94,7 @@ def verify(bundle: Bundle, provider: str = "auto", precision: str | None = None)
             refused.append(error)
     if not choices:
         raise refused[0]
-    return [_verify_one(bundle, golden, equal, choice) for choice in choices]
+    return [_verify_one(bundle, golden, equal, choice, cache_dir) for choice in choices]
 
 
 def _tokens_equal(bundle: Bundle, golden: Golden) -> bool:
@@ -99,8 +104,10 @@ def _tokens_equal(bundle: Bundle, golden: Golden) -> bool:
     return all(found.dtype == sealed.dtype and np.array_equal(found, sealed) for found, sealed in pairs)
 
 
-def _verify_one(bundle: Bundle, golden: Golden, tokens_equal: bool, choice: ProviderChoice) -> VerifyResult:
-    graph, runner = graph_for(bundle, "embed", choice), open_graph(bundle, "embed", choice)
+def _verify_one(
+    bundle: Bundle, golden: Golden, tokens_equal: bool, choice: ProviderChoice, cache_dir: Path | None
+) -> VerifyResult:
+    graph, runner = graph_for(bundle, "embed", choice), open_graph(bundle, "embed", choice, cache_dir)
     with Engine(bundle, graph, runner, choice, bundle.manifest.tokenizer) as engine:
         columns = np.arange(len(engine.vocabulary), dtype=np.int64)
         (result,) = engine.run([golden.block()], columns)

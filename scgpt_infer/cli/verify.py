@@ -38,10 +38,10 @@ def command(bundle: str, provider: str, precision: str | None, as_json: bool) ->
     The tokens must be equal bit for bit, and each precision's worst cell must lie within its limit of the fp32
     reference. Needs no PyTorch. Exit code 2 when something fails.
     """
-    from scgpt_infer.models import resolve
+    from scgpt_infer.models import lasting_cache, resolve
     from scgpt_runtime.verify import verify
 
-    results = verify(resolve(bundle), provider=provider, precision=precision)
+    results = verify(resolve(bundle), provider, precision, lasting_cache())
     if as_json:
         click.echo(json.dumps([_plain(result) for result in results], indent=2))
     else:
