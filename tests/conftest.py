@@ -2,8 +2,12 @@
 
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from scgpt_runtime.gpus import Gpu
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -20,6 +24,22 @@ def pytest_configure() -> None:
 def golden_files() -> Path:
     """Folder of the original scGPT's inputs and outputs."""
     return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def gpu() -> "Gpu":
+    """The first GPU. Its test is skipped where there is none, and fails where there is one that cannot be used."""
+    from scgpt_runtime.gpus import gpus, why_none
+    from scgpt_runtime.providers import ONNXRUNTIME_NAMES, available, obstacle
+
+    found = gpus()
+    if not found:
+        pytest.skip(why_none() or "no GPU")
+    if ONNXRUNTIME_NAMES["cuda"] not in available():
+        pytest.skip("the installed ONNX Runtime is one for processors")
+    problem = obstacle("cuda")
+    assert problem is None, problem
+    return found[0]
 
 
 @pytest.fixture(scope="session")

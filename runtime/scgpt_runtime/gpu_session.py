@@ -20,7 +20,7 @@ from scgpt_runtime.device_memory import CudaMemory, DeviceMemory, HostMemory
 from scgpt_runtime.errors import DeviceLostError, InternalError, ProviderError
 from scgpt_runtime.gpus import gpus
 from scgpt_runtime.lanes import MOST_RECORDED, Lane, Opener
-from scgpt_runtime.providers import ON_GPU, ONNXRUNTIME_NAMES, ProviderChoice, onnxruntime
+from scgpt_runtime.providers import ON_GPU, ONNXRUNTIME_NAMES, ProviderChoice, obstacle, onnxruntime
 
 __all__ = ["GpuSession", "cuda_options"]
 
@@ -91,6 +91,9 @@ class GpuSession:
         MissingDependencyError
             A package is not installed.
         """
+        problem = obstacle(choice.provider) if choice.provider in ON_GPU else None
+        if problem:
+            raise ProviderError(problem)
         make = memories or (CudaMemory if choice.provider in ON_GPU else HostMemory)
         records = choice.dialect.startswith("cuda-") if records is None else records
         opener = _opener(path, choice)
@@ -99,7 +102,7 @@ class GpuSession:
         try:
             for number in range(choice.instances):
                 device = list(names)[number % len(names)]
-                lanes.append(Lane(opener, make(device), names[device], records, most_recorded))
+                lanes.append(Lane(opener, make(device), str(path), names[device], records, most_recorded))
                 lanes[-1].open()
         except BaseException:
             for lane in lanes:

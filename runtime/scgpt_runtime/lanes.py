@@ -96,8 +96,8 @@ class Lane:
         Opens the session.
     memory
         The device's; made for this lane alone.
-    device
-        The device for people, such as ``GPU 0 (NVIDIA H100 80GB HBM3)``.
+    graph, device
+        Both for people: the file, and such as ``GPU 0 (NVIDIA H100 80GB HBM3)``.
     records
         Record a CUDA graph for each shape that comes again, and replay it: one launch instead of hundreds.
     most_recorded
@@ -105,12 +105,18 @@ class Lane:
     """
 
     def __init__(
-        self, opener: Opener, memory: DeviceMemory, device: str, records: bool, most_recorded: int = MOST_RECORDED
+        self,
+        opener: Opener,
+        memory: DeviceMemory,
+        graph: str,
+        device: str,
+        records: bool,
+        most_recorded: int = MOST_RECORDED,
     ) -> None:
         self.inputs: tuple[TensorSpec, ...] = ()
         self.outputs: tuple[TensorSpec, ...] = ()
         self.provider = ""
-        self._opener, self._memory, self._device = opener, memory, device
+        self._opener, self._memory, self._graph, self._device = opener, memory, graph, device
         self._records, self._most_recorded = records, most_recorded
         self._session: Any = None
         self._buffers = _Buffers()
@@ -160,10 +166,13 @@ class Lane:
         """The error for a session that does not open."""
         said, found = str(error), meaning(str(error))
         if found is Failure.MEMORY:
-            return memory_ran_out(self._device, "the graph", said)
+            return memory_ran_out(self._device, self._graph, said)
         if found in (Failure.INSTALLATION, Failure.LOST):  # it never worked, so nothing was lost
             return not_set_up(self._device, said)
-        return ProviderError(f"The graph cannot be opened on {self._device}: {told(said)}.")
+        return ProviderError(
+            f"ONNX Runtime {onnxruntime().__version__} cannot open {self._graph} on {self._device}: {told(said)}. "
+            "Take --provider cpu, or export the bundle again."
+        )
 
     def _answer(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         try:
@@ -173,9 +182,8 @@ class Lane:
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             failure, said = self._meaning(error)
             if failure is Failure.OTHER:
-                raise InternalError(
-                    f"ONNX Runtime failed on {self._device}, {_shapes(arrays)}: {told(said)}."
-                ) from error
+                where = f"{self._graph} on {self._device}, {_shapes(arrays)}"
+                raise InternalError(f"ONNX Runtime failed on {where}: {told(said)}.") from error
         # Outside of the handler: the traceback holds the session, which may have to go.
         if failure is Failure.CAPTURE and self._records:
             _log.warning("%s records no CUDA graphs any more, and goes on without: %s.", self._device, told(said))

@@ -4,6 +4,8 @@ import logging
 import subprocess
 import sys
 import threading
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +20,7 @@ from scgpt_runtime.gpu_session import GpuSession, cuda_options
 from scgpt_runtime.manifest import CUDA_DIALECTS
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.session import Session
+from scgpt_runtime.turns import Turns
 from toy_gpu import LOST, MODELS, OUT_OF_MEMORY, REFUSED, FailingMemory, said
 
 CHOICE = ProviderChoice("cpu", "fp32", "fp32", "cuda-lengths", 2, 1, "")
@@ -120,6 +123,41 @@ def test_a_shape_is_recorded_when_it_comes_again_and_keeps_its_place(opened):
     check(session, toy.tokens_of([24] * 50), BatchPlan("padded", 10_000))  # shared memory grows
     assert [shape.address for shape in session._lanes[0]._buffers.shapes.values()][1:3] == places[1:3]
     check(session, tokens, BatchPlan("padded", 1))
+
+
+def test_while_one_lane_records_no_other_touches_a_device(opened, monkeypatch):
+    holder, wrong, alone = [], [], []
+
+    class Watched(Turns):
+        @contextmanager
+        def alone(self):
+            with super().alone():
+                holder.append(threading.get_ident())
+                alone.append(True)
+                time.sleep(0.005)
+                yield
+                holder.clear()
+
+    class Watching(FailingMemory):
+        def _count(self, name):
+            if holder and holder != [threading.get_ident()]:
+                wrong.append(name)
+
+    monkeypatch.setattr("scgpt_runtime.lanes._TURNS", Watched())
+    session = opened(instances=3, memories=Watching)
+
+    def work(seed):
+        for _ in range(3):
+            check(session, toy.tokens_of(LENGTHS, seed), BatchPlan("padded", 60))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    session.close()
+    assert len(alone) >= 3
+    assert not wrong
 
 
 def test_packed_shapes_are_recorded_at_once(opened):
@@ -230,8 +268,8 @@ def test_where_recording_is_refused_the_lane_goes_on_without(opened, caplog, tex
     [
         (said(35, "CUDA driver version is insufficient for CUDA runtime version"), ProviderError, "doctor"),
         (said(46, "all CUDA-capable devices are busy or unavailable"), ProviderError, "cannot be used"),
-        (OUT_OF_MEMORY, DeviceMemoryError, "ran out for the graph"),
-        ("something else", ProviderError, "cannot be opened"),
+        (OUT_OF_MEMORY, DeviceMemoryError, r"ran out for .*\.onnx"),
+        ("something else", ProviderError, r"cannot open .*\.onnx on this processor: something else"),
     ],
 )
 def test_a_device_that_does_not_start_is_told_and_no_lane_is_left(opened, text, kind, words):
