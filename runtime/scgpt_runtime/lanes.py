@@ -206,13 +206,17 @@ class Lane:
         return found, said
 
     def _failed(self, failure: Failure, said: str, arrays: Mapping[str, NDArray[Any]]) -> ScgptInferError:
+        if failure is Failure.MEMORY:
+            try:
+                self._let_go()  # what a large run has taken stands in the way of a smaller one
+            except Exception as error:  # memory that cannot even be given back
+                failure, said = Failure.LOST, str(error)
+            else:
+                return memory_ran_out(self._device, f"one batch ({_shapes(arrays)})", said)
         if failure is Failure.LOST:
             self._lost = True
             self._let_go(broken=True)
             return device_lost(self._device, said)
-        if failure is Failure.MEMORY:
-            self._let_go()  # what a large run has taken stands in the way of a smaller one
-            return memory_ran_out(self._device, f"one batch ({_shapes(arrays)})", said)
         return not_set_up(self._device, said)
 
     def _run(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -237,6 +237,14 @@ def test_a_lost_device_is_lost_for_good_and_nothing_touches_it_again(opened):
     assert memory.calls == calls
 
 
+def test_a_device_that_cannot_even_take_memory_back_is_lost(opened):
+    memory = FailingMemory(room=100, on={"give_back": {1: LOST}})
+    session = opened(memories=lambda device: memory)
+    (batch,) = batches(toy.tokens_of([24] * 9), toy.SETTINGS, BatchPlan("padded", 1000))
+    with pytest.raises(DeviceLostError, match="CUDA failure 700"):
+        session.run(batch)
+
+
 def test_an_error_that_says_nothing_is_asked_of_the_device(opened):
     memory = FailingMemory(on={"copy_in": {1: "nobody knows"}, "wait": {1: LOST}})
     session = opened(memories=lambda device: memory)
