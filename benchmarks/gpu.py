@@ -44,20 +44,17 @@ def main(arguments: list[str]) -> int:
     cache.mkdir(parents=True, exist_ok=True)
     ask = Ask(cache, output, given.rehearse, given.small or given.rehearse, given.seed, ends=0.0)
     found = Visit(stages, ask, budget).run()
-    print(table.short(found))
+    print(table.short(found), flush=True)
     return 0 if complete(found) else 3
 
 
 def complete(found: record.Record) -> bool:
     """Whether every stage came to its end, and every graph that ran is within its limits."""
-    rows = [row for name in ("ways", "contract") for row in _found(found, "parity").get(name, [])]
-    return all(stage["status"] == "done" for stage in found["stages"].values()) and all(
-        row["ok"] for row in rows if "ok" in row
-    )
-
-
-def _found(found: record.Record, stage: str) -> dict[str, list[dict[str, bool]]]:
-    return dict(found["stages"].get(stage, {}).get("found", {}))
+    stages = found["stages"]
+    parity = stages.get("parity", {}).get("found", {})
+    rows = [row for name in ("ways", "contract") for row in parity.get(name, [])]
+    came = all(stage["status"] == "done" and "useless" not in stage.get("found", {}) for stage in stages.values())
+    return came and all(row["ok"] for row in rows if "ok" in row)
 
 
 def keep(paths: list[Path], results: Path) -> str:

@@ -7,7 +7,7 @@ its best number of tokens in a batch; what follows is timed from tokens in the h
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,13 +86,15 @@ class Contest:
 
     def enter(self, contender: Contender) -> bool:
         """Judge a contender and find its best budgets; one that fails is a row with its error, and is not in."""
+        if self.part.has("lost", name=contender.name):
+            return False
         began = time.perf_counter()
         try:
             worst = self._judge(contender)
             budgets = {name: self._best_budget(contender, tokens) for name, tokens in self.workloads.items()}
-        except DeviceLostError:
-            raise
         except Exception as error:  # a peer that this PyTorch or GPU cannot run is left out, with the reason
+            if isinstance(error, DeviceLostError) or "CUDA error" in str(error):
+                self._start_anew(contender, error)
             text = f"{type(error).__name__}: {str(error)[:500]}"
             self.part.add("contenders", self._row(contender) | {"error": text})
             self.part.say(f"{contender.label}: {text.splitlines()[0][:200]}")
@@ -109,6 +111,13 @@ class Contest:
             self._packed[contender.name, name] = contender.pack(tokens, budgets[name])
         self._in.append(contender)
         return True
+
+    def _start_anew(self, contender: Contender, error: Exception) -> NoReturn:
+        """The device is lost to this process: without this contender, from the beginning."""
+        for name in ("contenders", "rates", "ratios"):
+            self.part.put(name, [])
+        self.part.add("lost", self._row(contender) | {"error": f"{type(error).__name__}: {str(error)[:500]}"})
+        self.part.restart()
 
     def _row(self, contender: Contender) -> dict[str, Any]:
         return {"name": contender.name, "label": contender.label, "ours": contender.ours, "facts": contender.facts}

@@ -2,7 +2,7 @@
 
 found: device {name and facts of the GPU}, versions {package: version}, system {...}, state {nvidia-smi's figures as
 found}, runtime {what scgpt_runtime says of driver, GPUs and obstacles}, session {providers of a session that was asked
-for CUDA, the error of its product}.
+for CUDA, the error of its product}, useless {why all that follows would measure no GPU; absent where it would}.
 """
 
 import importlib
@@ -39,9 +39,10 @@ def run(ask: Ask, part: Part) -> None:
     part.put("device", {} if ask.rehearsal else _device())
     part.put("runtime", _runtime())
     part.put("session", _session(ask.rehearsal))
-    part.say(f"{part.found['device'].get('name', 'no GPU')}; providers {part.found['session'].get('providers')}")
-    if not ask.rehearsal and part.found["session"].get("providers", [""])[0] != "CUDAExecutionProvider":
-        raise SystemExit(f"ONNX Runtime does not run on the GPU: {part.found['session']}")
+    session = part.found["session"]
+    part.say(f"{part.found['device'].get('name', 'no GPU')}; {session.get('error') or session.get('providers')}")
+    if not ask.rehearsal and session.get("providers", [""])[0] != "CUDAExecutionProvider":
+        part.put("useless", f"ONNX Runtime does not run on the GPU: {session}")
 
 
 def _version(package: str) -> str:
@@ -69,12 +70,17 @@ def _state() -> dict[str, str]:
     """What nvidia-smi reads, clocks as found; nothing is set."""
     if shutil.which("nvidia-smi") is None:
         return {"nvidia-smi": "not installed"}
-    found = {}
-    for field in STATE:  # one by one: a field that the driver does not know fails the whole call
-        command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader", "--id=0"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-        found[field] = done.stdout.strip() if done.returncode == 0 else "unknown"
-    return found
+    told = _ask_driver(",".join(STATE))
+    if told is not None:
+        return dict(zip(STATE, (part.strip() for part in told.split(",")), strict=True))
+    # A field that the driver does not know fails the whole question.
+    return {field: _ask_driver(field) or "unknown" for field in STATE}
+
+
+def _ask_driver(fields: str) -> str | None:
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader", "--id=0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _device() -> dict[str, Any]:

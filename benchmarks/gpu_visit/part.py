@@ -95,7 +95,7 @@ class Part:
         self.found.setdefault(name, []).append(row)
         self._save()
 
-    def has(self, name: str, **fields: Any) -> bool:
+    def has(self, name: str, /, **fields: Any) -> bool:
         """Whether a row with these fields is there."""
         wanted = plain(fields)
         return any(all(row.get(field) == value for field, value in wanted.items()) for row in self.found.get(name, []))

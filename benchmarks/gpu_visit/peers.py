@@ -1,7 +1,8 @@
 """Stage ``peers``: PyTorch without a compiler and scgpt-infer on the same cells, in turn.
 
-found: contenders [{name, ours, facts, one_minus_cosine, budgets, ready_seconds} or {..., error}], rates [{workload,
-cells, mean_length, name, ours, rates, spread}], ratios [{workload, ours, peer, ratios, spread}]: our best over a peer.
+found: contenders [{name, ours, facts, one_minus_cosine, budgets, ready_seconds} or {..., error}], lost [those that cost
+the process its device, so that it started anew without them], rates [{workload, cells, mean_length, name, ours, rates,
+spread}], ratios [{workload, ours, peer, ratios, spread}]: our best over a peer.
 
 Workloads: cells with pbmc3k's lengths, and cells of 1,200 tokens.
 """

@@ -171,14 +171,15 @@ def _cells(record: Record) -> str:
     rows = []
     for row in found.get("rows", []):
         if "error" in row:
-            rows.append([_way(row), f"{row['batch_tokens']:,}", "-", row["error"].splitlines()[0][:120]])
+            rows.append([_way(row), "-", "-", row["error"].splitlines()[0][:120]])
         else:
             shares = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in row["share"].items())
             rows.append([_way(row), f"{row['batch_tokens']:,}", _speed(record, row["spread"]), shares])
     parts = [_table(["graph", "tokens in a batch", "cells a second", "share of the time in stages"], rows)]
     auto, idle = found.get("auto", {}), found.get("idle", {})
     if auto:
-        told = auto.get("error") or f"{auto['choice']} ({auto['why']})"
+        why = "" if record["rehearsal"] else f" ({auto.get('why')})"
+        told = auto.get("error") or f"{auto['choice']}{why}"
         rate = "" if "error" in auto else _speed(record, dict.fromkeys(("median", "low", "high"), auto["rate"]))
         parts.append(f"Asked for nothing (`auto`), cells a second: {rate or '-'}; {told}.")
     if idle:
@@ -256,8 +257,11 @@ def _stages(record: Record) -> str:
         seconds = f"{stage['seconds']:.0f} s" if "seconds" in stage else "-"
         why = next((line for line in reversed(stage.get("why", "").splitlines()) if line.strip()), "")
         rows.append([name, stage["status"], seconds, why.replace("|", "/")[:160]])
-    summary = _found(record, "checks").get("summary")
-    return _table(["stage", "came to", "took", "why"], rows) + (f"\n\nTests: {summary}" if summary else "")
+    parts = [_table(["stage", "came to", "took", "why"], rows)]
+    useless, summary = _found(record, "facts").get("useless"), _found(record, "checks").get("summary")
+    parts += [f"The visit ended here. {useless}"] if useless else []
+    parts += [f"Tests: {summary}"] if summary else []
+    return "\n\n".join(parts)
 
 
 def _speed(record: Record, found: Row, unit: str = "") -> str:

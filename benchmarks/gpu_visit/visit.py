@@ -80,18 +80,16 @@ class Running:
 
     def finish(self) -> dict[str, Any]:
         """Wait until it ends or its time is over; gives its share of the results."""
-        status = "done"
         try:
             code = self.process.wait(max(0.0, self.limit - (time.monotonic() - self.started)))
-            if code:
-                status = "failed"
+            status = "failed" if code else "done"
         except subprocess.TimeoutExpired:
-            status = "stopped"
-        self.end()
-        self.reader.join(5)
+            code, status = 0, "stopped"
         seconds = round(time.monotonic() - self.started, 2)
+        self.end()
         told = {"status": status, "seconds": seconds, "limit": round(self.limit, 1), "began": self.began}
-        why = {"failed": self._last_words(), "stopped": f"stopped at its limit; last: {self._last_words()}"}
+        ended = f"signal {-code}; " if code < 0 else ""
+        why = {"failed": f"{ended}{self._last_words()}", "stopped": f"stopped at its limit; {self._last_words()}"}
         return told | ({"why": why[status]} if status in why else {}) | {"found": self._found()}
 
     def end(self) -> None:
@@ -99,6 +97,9 @@ class Running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self.reader.join(5)
+        if self.process.stdout is not None and not self.reader.is_alive():
+            self.process.stdout.close()
 
     def _found(self) -> dict[str, Any]:
         if not self.part.exists():
@@ -145,6 +146,11 @@ class Visit:
         """Seconds of the budget that are left."""
         return self._ends - time.monotonic()
 
+    @property
+    def _useless(self) -> str:
+        """Why the rest of the visit would measure no GPU; its time is dear."""
+        return str(self.record["stages"].get("facts", {}).get("found", {}).get("useless", ""))
+
     def run(self) -> dict[str, Any]:
         """Run all stages that fit."""
         self.ask.output.mkdir(parents=True, exist_ok=True)
@@ -154,10 +160,13 @@ class Visit:
             for stage in affordable_now:
                 if stage.alongside:
                     self._beside = Running.start(stage, self.ask, min(stage.limit, self.left), self.command)
-            while ahead:
+            while ahead and not self._useless:
                 stage = ahead.pop(0)
                 self._one(stage, ahead)
-            self._join()
+            if self._useless:
+                _say(self._useless)
+            else:
+                self._join()
         finally:
             if self._beside is not None:
                 self._beside.end()
@@ -210,10 +219,18 @@ class Visit:
         }
         record.save(self.record, self.ask.output)
         name = record.slug(self.record)
-        (self.ask.output / f"gpu.{name}.md").write_text(table.markdown(self.record), encoding="utf-8")
+        (self.ask.output / f"gpu.{name}.md").write_text(self._table(), encoding="utf-8")
         logs = [self.ask.cache / "stages" / f"{stage.name}.log" for stage in self.stages]
         text = "".join(f"==== {log.stem}\n{_end_of(log)}\n" for log in logs if log.exists())
         (self.ask.output / f"gpu.{name}.log").write_text(text, encoding="utf-8")
+
+    def _table(self) -> str:
+        try:
+            return table.markdown(self.record)
+        except Exception as error:  # half a row of a stage that died must not end the visit
+            return (
+                f"The table could not be made: {type(error).__name__}: {error}. The JSON beside it holds everything.\n"
+            )
 
 
 def _end_of(log: Path) -> str:
