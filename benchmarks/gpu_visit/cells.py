@@ -102,13 +102,14 @@ def _auto(ask: Ask, bundle: Bundle, cells: list[CellBlock], columns: NDArray[np.
     began = time.perf_counter()
     try:
         with Engine.open(bundle, EngineOptions(), cache_dir=ask.cache / "remembered") as engine:
-            opening = time.perf_counter() - began
+            told = {"choice": engine.choice.name, "why": engine.choice.why, "batch_tokens": engine.batch_tokens}
+            told |= {"runs": engine.provider, "open_seconds": time.perf_counter() - began}
+            if engine.choice.provider != ask.provider and not ask.rehearsal:
+                return told | {"error": f"it chose {engine.choice.name}, not the GPU: {engine.choice.why}"}
             _answered(engine, cells[:2], columns)
             began = time.perf_counter()
             n_cells, _ = _answered(engine, cells, columns)
-            rate = n_cells / (time.perf_counter() - began)
-            told = {"choice": engine.choice.name, "why": engine.choice.why, "batch_tokens": engine.batch_tokens}
-            return told | {"runs": engine.provider, "open_seconds": opening, "rate": rate}
+            return told | {"rate": n_cells / (time.perf_counter() - began)}
     except Exception as error:  # that it fails is the finding
         return {"error": f"{type(error).__name__}: {error}"}
 

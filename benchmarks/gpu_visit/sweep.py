@@ -20,6 +20,7 @@ from benchmarks.study.figures import spread
 from benchmarks.study.record import flop_a_cell
 from scgpt_runtime.answering import GraphRunner
 from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.cells import AnyBatch
 from scgpt_runtime.errors import DeviceLostError
 
 __all__ = ["run", "series"]
@@ -39,6 +40,7 @@ Grid = list[tuple[int, int]]
 def run(ask: Ask, part: Part) -> None:
     """All series, each with one open graph."""
     bundle = Bundle.open(bundle_of(ask))
+    made = _Cells(bundle, ask.seed)
     for way, grid in series(ways(bundle, ask), ask.rehearsal):
         left = [(length, budget) for length, budget in grid if not _known(part, way, length, budget)]
         if not left or ask.left < 3 or part.has("failed", **way.fields):
@@ -47,7 +49,7 @@ def run(ask: Ask, part: Part) -> None:
             with opened(bundle, way) as runner:
                 for length, budget in left:
                     if ask.left > 3:
-                        _measure(ask, part, bundle, way, runner, length, budget)
+                        _measure(ask, part, made, way, runner, length, budget)
         except DeviceLostError as error:
             part.add("failed", way.fields | {"error": str(error)})
             part.restart()
@@ -74,11 +76,23 @@ def _known(part: Part, way: Way, length: int, budget: int) -> bool:
     return part.has("rows", **way.fields, length=length, budget=budget)
 
 
-def _measure(ask: Ask, part: Part, bundle: Bundle, way: Way, runner: GraphRunner, length: int, budget: int) -> None:
-    settings, n_tokens = bundle.manifest.tokenizer, len(bundle.vocabulary())
+class _Cells:
+    """Cells of one length for a bundle."""
+
+    def __init__(self, bundle: Bundle, seed: int) -> None:
+        self.bundle, self._seed = bundle, seed
+        self._n_tokens = len(bundle.vocabulary())
+
+    def packed(self, way: Way, count: int, length: int, budget: int) -> list[AnyBatch]:
+        """So many cells as batches."""
+        settings = self.bundle.manifest.tokenizer
+        return packed_for(self.bundle, way, one_length(count, length, self._n_tokens, settings, self._seed), budget)
+
+
+def _measure(ask: Ask, part: Part, cells: _Cells, way: Way, runner: GraphRunner, length: int, budget: int) -> None:
     each = max(1, budget // length)
     count = each * max(2 * LANES, -(-ask.pick(ROUND_TOKENS, 1) // (each * length)))
-    packed = packed_for(bundle, way, one_length(count, length, n_tokens, settings, ask.seed), budget)
+    packed = cells.packed(way, count, length, budget)
     for _ in range(2):  # shapes are made ready, and recorded
         vectors_of(runner, packed, count)
     rates = []
@@ -87,7 +101,7 @@ def _measure(ask: Ask, part: Part, bundle: Bundle, way: Way, runner: GraphRunner
         vectors_of(runner, packed, count)
         rates.append(count / (time.perf_counter() - began))
     found = spread(rates)
-    flop = flop_a_cell(bundle.manifest.args, length)
+    flop = flop_a_cell(cells.bundle.manifest.args, length)
     row: dict[str, Any] = way.fields | {"length": length, "budget": budget, "cells": count, "batches": len(packed)}
     part.add("rows", row | {"tflops": found.median * flop / 1e12, "spread": asdict(found)})
     part.say(f"{way.name}, {length} tokens, {budget:,} a batch: {found.median:.4g} cells/s")
