@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     """Visit, or keep what visits have found."""
     given = _parser().parse_args(arguments)
     if given.list:
-        for stage in plan.STAGES:
+        for stage in sorted(plan.STAGES, key=lambda stage: stage.rank):
             print(f"{stage.name:10} {stage.what} ({stage.expected:.0f} s)")
         return 0
     if given.keep:
@@ -82,7 +82,7 @@ def keep(paths: list[Path], results: Path) -> str:
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--stages", help="names separated by commas; default: all")
-    made.add_argument("--list", action="store_true", help="name the stages and end")
+    made.add_argument("--list", action="store_true", help="name the stages, the most important first, and end")
     made.add_argument("--budget", type=float, help=f"seconds in all (default {plan.BUDGET:.0f})")
     made.add_argument(
         "--output",

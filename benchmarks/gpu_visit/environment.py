@@ -35,6 +35,8 @@ def environment(cache: Path, hide_gpu: bool = False) -> dict[str, str]:
         about["LD_LIBRARY_PATH"] = os.pathsep.join(libraries)
     about |= {"PYTHONUNBUFFERED": "1", "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor")}
     about["TRITON_CACHE_DIR"] = str(cache / "triton")
+    # CUDA graphs do not survive that the tracer goes and comes back; PyTorch sets the same for graphs of its own.
+    about |= {"TEARDOWN_CUPTI": "0", "DISABLE_CUPTI_LAZY_REINIT": "1"}
     if hide_gpu:
         about["CUDA_VISIBLE_DEVICES"] = ""
     return about

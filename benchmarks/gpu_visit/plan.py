@@ -53,7 +53,7 @@ STAGES = (
     Stage("bundle", "a random checkpoint of full size and its bundle", 60, 240, 30, 1, alongside=True),
     Stage("peaks", "measured peaks of products and copies", 30, 60, 5, 4, needs_bundle=False),
     Stage("parity", "parity and contract, before anything is timed", 60, 180, 15, 2),
-    Stage("peers", "PyTorch and scgpt-infer in turn", 90, 180, 20, 3),
+    Stage("peers", "PyTorch and scgpt-infer in turn", 120, 200, 20, 3),
     Stage("cells", "cells to vectors through the runtime", 75, 150, 15, 5),
     Stage("profile", "kernels of one batch", 60, 150, 15, 6),
     Stage("sweep", "length, tokens in a batch, dialect, precision", 90, 150, 15, 7),
