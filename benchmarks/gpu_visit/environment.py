@@ -1,4 +1,4 @@
-"""The environment of a stage: our packages, NVIDIA's libraries, and a word on what is installed.
+"""The environment of a stage: our packages and NVIDIA's libraries.
 
 In: a folder. Out: environment variables. The project need not be installed: on a machine without network it is a
 folder of sources.
@@ -6,8 +6,6 @@ folder of sources.
 
 import importlib.util
 import os
-import tomllib
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 __all__ = ["ROOT", "environment"]
@@ -28,8 +26,7 @@ def environment(cache: Path, hide_gpu: bool = False) -> dict[str, str]:
         Whether the process must leave the GPU alone, since another measures there.
     """
     about = dict(os.environ)
-    paths = [*map(str, SOURCES), *_metadata(cache)]
-    about["PYTHONPATH"] = os.pathsep.join([*paths, *filter(None, [about.get("PYTHONPATH")])])
+    about["PYTHONPATH"] = os.pathsep.join([*map(str, SOURCES), *filter(None, [about.get("PYTHONPATH")])])
     libraries = [*_nvidia_libraries(), *filter(None, [about.get("LD_LIBRARY_PATH")])]
     if libraries:
         about["LD_LIBRARY_PATH"] = os.pathsep.join(libraries)
@@ -40,23 +37,6 @@ def environment(cache: Path, hide_gpu: bool = False) -> dict[str, str]:
     if hide_gpu:
         about["CUDA_VISIBLE_DEVICES"] = ""
     return about
-
-
-def _metadata(cache: Path) -> list[str]:
-    """A folder that tells the version of this project, where it is not installed: a bundle records it."""
-    try:
-        version("scgpt-infer")
-    except PackageNotFoundError:
-        pass
-    else:
-        return []
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    folder = cache / "metadata"
-    info = folder / f"scgpt_infer-{told['version']}.dist-info"
-    info.mkdir(parents=True, exist_ok=True)
-    text = f"Metadata-Version: 2.1\nName: {told['name']}\nVersion: {told['version']}\n"
-    (info / "METADATA").write_text(text, encoding="utf-8")
-    return [str(folder)]
 
 
 def _nvidia_libraries() -> list[str]:

@@ -5,7 +5,7 @@ In: a checkpoint. Out: digests, versions, and the part of ``args.json`` that the
 
 import hashlib
 import json
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from scgpt_export.checkpoint import Checkpoint
 
 __all__ = ["built_with", "told_args", "weights_digest"]
 
-_PACKAGES = ("scgpt-infer", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
+_PACKAGES = ("scgpt-infer", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu", "numpy")
 
 # args.json of public checkpoints also holds the paths and host settings of the cluster that trained them.
 _TOLD = (
@@ -39,8 +39,14 @@ _TOLD = (
 
 
 def built_with() -> dict[str, str]:
-    """Versions of the packages that decide a bundle's bytes."""
-    return {name: version(name) for name in _PACKAGES}
+    """Versions of the packages that decide a bundle's bytes, of those that are installed."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # of the two builds of ONNX Runtime there is one
+            continue
+    return found
 
 
 def told_args(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -144,12 +145,18 @@ def clash(extra: str = "cpu") -> str | None:
     """What is wrong when two distributions share the folder ``onnxruntime``, with the repair; None when all is well."""
     found = installed()
     both = [name for name in ("onnxruntime", "onnxruntime-gpu") if name in found]
-    if len(both) < 2:
+    # In two places, one of them is imported and the other does no harm.
+    if len(both) < 2 or len({_place(name) for name in both}) > 1:
         return None
     return (
         f"Both onnxruntime {found['onnxruntime']} and onnxruntime-gpu {found['onnxruntime-gpu']} are installed; "
         f"each overwrites files of the other. Repair it: {_REPAIR.format(extra=extra)}"
     )
+
+
+def _place(distribution: str) -> Path:
+    """Folder that an installed distribution lies in."""
+    return Path(str(metadata.distribution(distribution).locate_file(""))).resolve()
 
 
 def onnxruntime() -> ModuleType:

@@ -23,7 +23,11 @@ def pretend_installed(monkeypatch, **versions):
             raise metadata.PackageNotFoundError(name)
         return versions[name.replace("-", "_")]
 
+    def distribution(name):
+        return types.SimpleNamespace(locate_file=lambda path: f"/site/{path}")
+
     monkeypatch.setattr(providers.metadata, "version", version)
+    monkeypatch.setattr(providers.metadata, "distribution", distribution)
 
 
 def test_the_processor_is_no_obstacle():
@@ -160,6 +164,16 @@ def test_two_distributions_are_a_warning_on_the_cpu_and_an_obstacle_on_a_gpu(mon
         assert obstacle("cpu") is None
     assert "pip uninstall -y onnxruntime onnxruntime-gpu && pip install" in caplog.text
     assert "pip uninstall -y onnxruntime onnxruntime-gpu && pip install" in obstacle("cuda")
+
+
+def test_two_distributions_in_two_places_are_no_clash(monkeypatch):
+    pretend_installed(monkeypatch, onnxruntime="1.32.0", onnxruntime_gpu="1.30.0")
+
+    def distribution(name):
+        return types.SimpleNamespace(locate_file=lambda path: f"/{name}/{path}")
+
+    monkeypatch.setattr(providers.metadata, "distribution", distribution)
+    assert clash() is None
 
 
 def test_one_distribution_is_no_clash(monkeypatch):

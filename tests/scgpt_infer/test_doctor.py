@@ -40,6 +40,7 @@ def test_without_onnxruntime_the_install_line_is_told(toy_model, monkeypatch):
 def test_two_onnxruntimes_are_told_with_the_repair(toy_model, monkeypatch):
     both = {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.32.0", "openvino": "2026.4.1"}
     monkeypatch.setattr(providers, "installed", lambda: both)
+    monkeypatch.setattr(providers, "_place", lambda name: "one folder")
     (problem,) = doctor.examine(toy_model).problems
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in problem
 
