@@ -152,9 +152,8 @@ def test_stages_run_in_their_group_so_that_an_end_reaches_all(tmp_path):
 def test_the_environment_has_our_sources_and_hides_the_gpu_when_asked(tmp_path):
     about = environment(tmp_path, hide_gpu=True)
     assert about["CUDA_VISIBLE_DEVICES"] == ""
-    code = "import scgpt_runtime, scgpt_export, benchmarks.gpu_visit; from importlib.metadata import version; "
     done = subprocess.run(
-        [sys.executable, "-c", code + "print(version('scgpt-infer'))"],
+        [sys.executable, "-c", "import scgpt_runtime, scgpt_export, benchmarks.gpu_visit"],
         env=about,
         cwd=tmp_path,
         capture_output=True,

@@ -1,0 +1,197 @@
+"""Can the rest keep up with a GPU? From a file of cells to a written result, with everything but the model.
+
+    python -m benchmarks.feeding CELLS.h5ad [--bundle demo|PATH] [--cells 20000] [--rounds 3] [--json OUT.json]
+
+CELLS.h5ad holds raw counts; it is repeated to at least --cells cells and stored in three ways. A device that only keeps
+time stands for the GPU: once it answers at once, so that what is left is the limit of reading, tokenising, packing and
+writing; once it takes for each batch the time that a GPU at our goal would (6,000 cells of 1,200 tokens a second), so
+that its idle share shows what it waits for. No GPU is measured here. The cases take turns, round by round, after one
+round that is not counted; median, minimum and maximum. Exits with 3 when the rest is slower than the goal.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy import sparse
+
+from benchmarks.study.machine import describe
+from scgpt_infer import models
+from scgpt_infer.options import EmbedOptions
+from scgpt_infer.output import target_of
+from scgpt_infer.readers import open_cells
+from scgpt_infer.run import run
+from scgpt_infer.tasks import TASKS
+from scgpt_infer.writers import writer_of
+from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.cells import AnyBatch
+from scgpt_runtime.engine import Engine
+from scgpt_runtime.providers import ProviderChoice
+from scgpt_runtime.vocab import choose
+
+GOAL = 6000.0
+"""Cells of 1,200 tokens a second."""
+
+STORED: dict[str, dict[str, Any]] = {
+    "uncompressed": {},
+    "gzip": {"compression": "gzip"},
+}
+ROUTES = ("cuda-packed", "cuda-flash")
+OUTPUTS = (".h5ad", ".npy")
+
+
+def flop(lengths: NDArray[np.int64]) -> float:
+    """Operations of cells of so many tokens, as the model is published (12 layers of 512)."""
+    return float((37.75e6 * lengths + 24_576.0 * lengths**2).sum())
+
+
+PACE = GOAL * flop(np.array([1200]))
+"""Operations a second at the goal."""
+
+
+class Clock:
+    """A device that keeps time: one for all lanes, as one GPU is.
+
+    Parameters
+    ----------
+    dim
+        Width of the answers.
+    pace
+        Operations a second; None: no time at all.
+    """
+
+    provider = "a clock"
+
+    def __init__(self, dim: int, pace: float | None) -> None:
+        self._dim, self._pace = dim, pace
+        self._device = threading.Lock()
+        self.busy = 0.0
+
+    def run(self, batch: AnyBatch) -> dict[str, NDArray[Any]]:
+        """Ones, after the time that the batch takes."""
+        if self._pace is not None:
+            with self._device:
+                started = time.perf_counter()
+                time.sleep(flop(batch.lengths.astype(np.int64)) / self._pace)
+                self.busy += time.perf_counter() - started
+        return {"cell": np.ones((len(batch.cells), self._dim), np.float32)}
+
+    def feed(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """No graph is behind it."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A file, a way to lay cells in batches, a format of the result, and a pace."""
+
+    path: Path
+    stored: str
+    route: str
+    suffix: str
+    pace: float | None
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        return f"{self.stored}, {self.route}, to {self.suffix}, " + ("device at the goal" if self.pace else "no device")
+
+
+def measured(case: Case, bundle: Bundle) -> dict[str, float]:
+    """Cells a second of one run, and the share of its time in which the device had nothing to do."""
+    choice = ProviderChoice("cuda", "fp16", "fp16", case.route, 2, 1, "a clock", (0,))
+    graph, clock = bundle.graph("embed", "fp32"), Clock(bundle.manifest.dim, case.pace)
+    options = EmbedOptions(obs_only=case.suffix == ".h5ad")
+    with (
+        tempfile.TemporaryDirectory(dir=case.path.parent) as folder,
+        Engine(bundle, graph, clock, choice, bundle.manifest.tokenizer) as engine,
+    ):
+        started = time.perf_counter()
+        with open_cells(case.path) as source:
+            columns = choose(source.gene_names, engine.vocabulary).columns
+            target = target_of(
+                Path(folder) / f"out{case.suffix}", source, source.n_cells, bundle.manifest.dim, "X_scGPT", options
+            )
+            with writer_of(target.path).open(target) as sink:
+                tally = run(source, engine, columns, TASKS["embed"], sink, lambda done, bad: {"cells": done})
+        wall = time.perf_counter() - started
+    return {"cells_per_second": tally.n_cells / wall, "idle": 1 - clock.busy / wall}
+
+
+def stored(given: argparse.Namespace, folder: Path) -> dict[str, Path]:
+    """The cells, repeated, in a file for each way to store them."""
+    once = anndata.read_h5ad(given.cells)
+    counts = sparse.csr_matrix(once.X)
+    times = -(-given.number // counts.shape[0])
+    many = AnnData(sparse.vstack([counts] * times, format="csr"), var=once.var[[]])
+    many.obs_names = [f"cell{row}" for row in range(many.n_obs)]
+    paths = {}
+    for name, options in STORED.items():
+        paths[name] = folder / f"{name}.h5ad"
+        many.write_h5ad(paths[name], **options)
+    return paths
+
+
+def table(found: dict[str, list[dict[str, float]]]) -> None:
+    """Print a line a case."""
+    print(f"{'cells/s':<58}{'median':>9}{'min':>9}{'max':>9}{'device idle':>13}")
+    for name, rounds in found.items():
+        rates = [one["cells_per_second"] for one in rounds]
+        idle = statistics.median(one["idle"] for one in rounds)
+        told = "" if name.endswith("no device") else f"{idle:.1%}"
+        print(f"{name:<58}{statistics.median(rates):>9,.0f}{min(rates):>9,.0f}{max(rates):>9,.0f}{told:>13}")
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, print, write."""
+    given = _parser().parse_args(arguments)
+    bundle = models.resolve(given.bundle)
+    found: dict[str, list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        cases = [
+            Case(path, name, route, suffix, pace)
+            for name, path in stored(given, Path(folder)).items()
+            for route in ROUTES
+            for suffix in OUTPUTS
+            for pace in (None, PACE)
+        ]
+        for counted in range(-1, given.rounds):
+            for case in cases:
+                one = measured(case, bundle)
+                if counted >= 0:
+                    found.setdefault(case.name, []).append(one)
+    table(found)
+    if given.json:
+        record = {"machine": describe(), "bundle": bundle.manifest.name, "goal": GOAL, "rounds": found}
+        given.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    free = [statistics.median(one["cells_per_second"] for one in found[case.name]) for case in cases if not case.pace]
+    return 3 if min(free) < GOAL else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cells", type=Path, metavar="CELLS.h5ad")
+    parser.add_argument("--bundle", default="demo", help="demo, or the path of a bundle: its vocabulary and settings")
+    parser.add_argument("--cells", dest="number", type=int, default=20_000, help="repeat the file to so many cells")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="where to write all rounds")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
