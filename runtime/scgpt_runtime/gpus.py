@@ -27,6 +27,7 @@ _CODES = {
     3: "CUDA was used before this process was forked: start workers afresh, multiprocessing.set_start_method('spawn')",
     34: f"{_LIBRARY} is the toolkit's stub, which is for linking only: take its folder out of LD_LIBRARY_PATH",
     100: "it finds no GPU",
+    500: f"{_LIBRARY} lacks a function that NVIDIA's has had since CUDA 11.4: it is a stand-in, or of an older driver",
     802: "the system is not ready: on a machine with NVSwitch, nvidia-fabricmanager has to run in the driver's version",
     803: "its library and its kernel module are of different versions: restart the machine, or the container",
     804: "the cuda-compat library does not work with this GPU: take its folder out of LD_LIBRARY_PATH",
@@ -151,7 +152,8 @@ class Cuda:
         return found.value
 
     def _call(self, function: str, *arguments: Any) -> None:
-        code = int(getattr(self._library, function)(*arguments))
+        called = getattr(self._library, function, None)
+        code = 500 if called is None else int(called(*arguments))  # CUDA_ERROR_NOT_FOUND
         if code:
             raise CudaError(code)
 
@@ -169,9 +171,7 @@ def driver() -> Driver | None:
 def gpus() -> tuple[Gpu, ...]:
     """The GPUs that this process may use, by CUDA's own numbers; empty where `why_none` has a reason."""
     try:
-        cuda = _cuda()
-        cuda.init()
-        return tuple(_gpu(cuda, index) for index in range(cuda.count()))
+        return _granted(_cuda())
     except (OSError, CudaError):
         return ()
 
@@ -182,14 +182,13 @@ def why_none() -> str | None:
         cuda = _cuda()
     except OSError as error:
         return _no_library(str(error))
+    granted: tuple[Gpu, ...] = ()
     try:
-        cuda.init()
-        count = cuda.count()
+        granted = _granted(cuda)
     except CudaError as error:
         if error.code != 100:  # CUDA_ERROR_NO_DEVICE
             return f"The NVIDIA driver does not answer: {error}."
-        count = 0
-    return None if count else _nothing_granted()
+    return None if granted else _nothing_granted()
 
 
 def _no_library(error: str) -> str:
@@ -216,6 +215,11 @@ def _nothing_granted() -> str:
             "unset it, or set it to the numbers of those that it may use."
         )
     return f"The NVIDIA driver grants this process no GPU{there}: nvidia-smi lists those that it sees."
+
+
+def _granted(cuda: Cuda) -> tuple[Gpu, ...]:
+    cuda.init()
+    return tuple(_gpu(cuda, index) for index in range(cuda.count()))
 
 
 def _gpu(cuda: Cuda, index: int) -> Gpu:

@@ -82,6 +82,7 @@ def test_a_driver_without_a_gpu_says_so(machine):
     [
         (3, "spawn"),
         (34, "stub"),
+        (500, "stand-in"),
         (802, "nvidia-fabricmanager"),
         (803, "restart"),
         (999, "nvidia-uvm"),
@@ -92,6 +93,23 @@ def test_a_driver_that_does_not_answer_says_what_to_do(machine, code, told):
     machine(fake.Library(init=code))
     assert gpus() == ()
     assert told in why_none()
+
+
+@pytest.mark.parametrize("absent", ["cuDriverGetVersion", "cuInit", "cuDeviceGetCount", "cuDeviceGetUuid_v2"])
+def test_a_library_without_a_function_of_the_driver_is_no_driver_and_is_named(machine, monkeypatch, absent):
+    class Partial(fake.Library):
+        def __getattribute__(self, name):
+            if name == absent:
+                raise AttributeError(f"libcuda.so.1: undefined symbol: {name}")  # as ctypes says it
+            return super().__getattribute__(name)
+
+    machine(Partial(), fake.nvml())
+    if absent == "cuDriverGetVersion":
+        assert driver() is None
+        return
+    assert driver() is not None
+    assert gpus() == ()
+    assert "libcuda.so.1 lacks a function" in why_none()
 
 
 @pytest.mark.parametrize("kind", ["x86_64 Kernel Module ", "Open Kernel Module for x86_64 "])
@@ -110,7 +128,7 @@ def test_the_numbers_asked_for_are_those_of_cuda():
     assert int(number.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE) == asked._L2
     assert int(number.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT) == asked._PROCESSORS
     code = driver_api.CUresult
-    told = ("NOT_INITIALIZED", "STUB_LIBRARY", "NO_DEVICE", "SYSTEM_NOT_READY", "SYSTEM_DRIVER_MISMATCH")
+    told = ("NOT_INITIALIZED", "STUB_LIBRARY", "NO_DEVICE", "NOT_FOUND", "SYSTEM_NOT_READY", "SYSTEM_DRIVER_MISMATCH")
     told += ("COMPAT_NOT_SUPPORTED_ON_DEVICE", "UNKNOWN")
     assert [int(getattr(code, f"CUDA_ERROR_{name}")) for name in told] == list(asked._CODES)
 
