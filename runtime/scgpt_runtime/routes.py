@@ -16,8 +16,10 @@ GPU_PRECISIONS = {"cuda": ("fp16", "bf16", "fp32"), "tensorrt": ("fp16", "fp32")
 _FLASH = (8, 0)
 """Compute capability from which flash attention and bf16 products exist (contrib_ops/cuda/bert/flash_attention)."""
 
-_KEY_COUNTS = (1, 25)
-"""First ONNX Runtime whose CUDA provider heeds nonpad_kv_seqlen; 1.24 has no trace of it, and ignores it on a CPU."""
+_COUNTED = (1, 31)
+"""First ONNX Runtime whose CUDA provider is known to run attention over padded cells, ``cuda-lengths`` and
+``cuda-flash``. In 1.26 the one gives cuDNN lengths for the keys alone, which it refuses, and the other has no kernel
+for the Cast of opset 24. The releases between were not read; one that could would only be passed over."""
 
 _CUDNN_ATTENTION = (9, 3, 0)
 _CUDNN_BROKEN = ((9, 10, 0), (9, 10, 1))
@@ -61,7 +63,8 @@ def _runs(route: str, precision: str, capability: tuple[int, int], versions: Cud
         return False
     if route == "cuda-packed":
         return precision == "fp16"
-    if route == "cuda-lengths":
-        found = versions.cudnn
-        return found is not None and found >= _CUDNN_ATTENTION and found not in _CUDNN_BROKEN
-    return versions.onnxruntime >= _KEY_COUNTS
+    if versions.onnxruntime < _COUNTED:
+        return False
+    found = versions.cudnn
+    cudnn = found is not None and found >= _CUDNN_ATTENTION and found not in _CUDNN_BROKEN
+    return cudnn or route != "cuda-lengths"

@@ -26,9 +26,15 @@ def test_key_lengths_need_a_cudnn_that_onnxruntime_takes(cudnn):
     assert "cuda-lengths" not in dialects("cuda", "fp16", (9, 0), CudaVersions((1, 31), cudnn))
 
 
-@pytest.mark.parametrize(("version", "heeds"), [((1, 24), False), ((1, 25), True), ((1, 26), True), ((2, 0), True)])
-def test_key_counts_are_not_given_to_an_onnxruntime_that_ignores_them(version, heeds):
-    assert ("cuda-flash" in dialects("cuda", "fp16", (9, 0), CudaVersions(version, (9, 28, 1)))) is heeds
+@pytest.mark.parametrize("version", [(1, 25), (1, 26), (1, 30)])
+def test_lengths_of_padded_cells_are_given_to_no_onnxruntime_that_is_not_known_to_take_them(version):
+    found = CudaVersions(version, (9, 28, 1))
+    assert dialects("cuda", "fp16", (9, 0), found) == ("cuda-packed", "cuda-exact", "portable")
+    assert dialects("cuda", "bf16", (9, 0), found) == ("cuda-exact", "portable")
+
+
+def test_a_later_onnxruntime_runs_every_route():
+    assert dialects("cuda", "fp16", (9, 0), CudaVersions((2, 0), (9, 28, 1))) == (*CUDA_DIALECTS, "portable")
 
 
 def test_fp32_and_tensorrt_run_standard_operators():
