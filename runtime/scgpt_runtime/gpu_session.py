@@ -30,6 +30,12 @@ _FATAL_ONLY = 4
 _CUDNN_ATTENTION = "8"
 """Bit of the option ``sdpa_kernel``: attention with key lengths is cuDNN's, or it is slow."""
 
+_FUSIONS_LEFT_OUT = ["MatMulAddFusion"]
+"""It makes a Gemm of a product and its bias, which gains nothing on a GPU: fusion adds a pass, one that spreads the
+bias over the output before the product is added to it. In ONNX Runtime 1.26 it is wrong besides: its Gemm spreads the
+bias by a buffer of ones that moves (freed, and taken anew) whenever more rows come, and a CUDA graph that was recorded
+before goes on reading where it was, without any error."""
+
 _log = logging.getLogger(__name__)
 _open: "weakref.WeakSet[GpuSession]" = weakref.WeakSet()
 
@@ -217,7 +223,11 @@ def _opener(path: Path, choice: ProviderChoice) -> Opener:
         options = cuda_options(memory.device, memory.stream, choice.dialect, records) if on_gpu else {}
         # Without fallback: a GPU that fails must never become a processor without a word.
         session = runtime.InferenceSession(
-            str(path), sess_options=_options(runtime, choice), providers=[(name, options)], enable_fallback=0
+            str(path),
+            sess_options=_options(runtime, choice),
+            providers=[(name, options)],
+            enable_fallback=0,
+            disabled_optimizers=_FUSIONS_LEFT_OUT,
         )
         if session.get_providers()[0] != name:
             running = ", ".join(session.get_providers())
