@@ -4,6 +4,8 @@ In: a bundle and an open ``embed`` graph. Out: the figure of the worst cell, or 
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +13,29 @@ from numpy.typing import NDArray
 
 from scgpt_runtime.batching import BATCH_TOKENS, batches, plan_for
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.cells import TokenBlock
+from scgpt_runtime.cells import AnyBatch, Batch, TokenBlock
 from scgpt_runtime.errors import DeviceMemoryError, ProviderError
 from scgpt_runtime.golden import Golden
 from scgpt_runtime.gpus import driver, gpus
 from scgpt_runtime.instances import Instances
 from scgpt_runtime.machine import processor
+from scgpt_runtime.manifest import CUDA_DIALECTS, TokenizerSettings
+from scgpt_runtime.packing import pad_level
 from scgpt_runtime.providers import ProviderChoice, cuda_versions, installed
 from scgpt_runtime.remembered import Remembered
 from scgpt_runtime.runners import open_graph
 from scgpt_runtime.session import GraphRunner
 
-__all__ = ["LIMITS", "golden_tokens", "hardware", "one_minus_cosine", "prove", "worst_of"]
+__all__ = ["LIMITS", "golden_tokens", "hardware", "one_minus_cosine", "prove", "worst_answer", "worst_of"]
 
 LIMITS = {"fp32": 1e-6, "fp16": 1e-4, "bf16": 1e-3, "int8": 1e-2}
 """Precision to the largest 1 - cosine to the fp32 reference that any golden cell may have."""
 
 _BUDGET = 256
 """Tokens of a batch on a processor; on a GPU those that run later, since kernels are chosen by shape."""
+
+_PARTS = 8
+"""Where recordings are proven, the small batches hold at most this part of what a large one does."""
 
 
 def prove(
@@ -82,6 +89,38 @@ def prove(
     return worst
 
 
+def worst_answer(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner) -> float:
+    """1 - cosine of the worst golden cell, whatever way the graph is taken to it.
+
+    Once, in batches as they run later; where CUDA graphs are recorded, as often as it takes (`_worst_replayed`). Where
+    memory runs out, with half the tokens in a batch, as the engine itself goes on.
+
+    Parameters
+    ----------
+    bundle, choice
+        What runs.
+    runner
+        The open ``embed`` graph; nothing else may use it meanwhile.
+
+    Raises
+    ------
+    DeviceMemoryError
+        Not even a small batch fits.
+    """
+    golden = bundle.golden()
+    replays = bool(choice.devices) and choice.dialect in CUDA_DIALECTS
+    budget = BATCH_TOKENS[choice.provider] if choice.devices else _BUDGET
+    while True:
+        try:
+            if replays:
+                return _worst_replayed(bundle, choice, runner, budget)
+            return worst_of(golden, _vectors(golden, _batches(bundle, choice, budget), runner, choice.instances))
+        except DeviceMemoryError:
+            if budget <= _BUDGET:
+                raise
+            budget //= 2
+
+
 def worst_of(golden: Golden, found: NDArray[np.float32]) -> float:
     """1 - cosine of the worst golden cell."""
     return float(one_minus_cosine(found, golden.vectors).max(initial=0.0))
@@ -118,28 +157,67 @@ def hardware(devices: tuple[int, ...]) -> list[str]:
 
 def _worst(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner | None, cache_dir: Path | None) -> float:
     opened = runner or open_graph(bundle, "embed", choice, cache_dir)
-    budget = BATCH_TOKENS[choice.provider] if choice.devices else _BUDGET
     try:
-        while True:
-            try:
-                return worst_of(bundle.golden(), _vectors(bundle, choice, opened, budget))
-            except DeviceMemoryError:
-                if budget <= _BUDGET:
-                    raise
-                budget //= 2  # as the engine itself goes on
+        return worst_answer(bundle, choice, opened)
     finally:
         if runner is None:
             opened.close()
 
 
-def _vectors(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner, budget: int) -> NDArray[np.float32]:
-    """(n_cells, dim) float32 what a graph makes of the golden cells."""
-    golden, settings = bundle.golden(), bundle.manifest.tokenizer
+def _worst_replayed(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner, budget: int) -> float:
+    """The worst of all passes over the golden cells, once every lane has recorded and replayed every shape.
+
+    A recording is wrong if it remembers what it was recorded with: cells, or memory that has since moved. So every
+    shape is recorded with other cells than it is judged by, small ones before large ones have grown what they share,
+    and each is replayed before and after the others. One batch at a time goes to all lanes in turn, in the end several
+    at once.
+    """
+    golden, lanes = bundle.golden(), choice.instances
+    small, large = (_batches(bundle, choice, most) for most in (max(1, min(budget, len(golden.ids)) // _PARTS), budget))
+    recorded = set()
+    for batch in (*small[::-1], *large[::-1]):  # batches come longest first
+        shapes = tuple(array.shape for array in batch.arrays.values())
+        if shapes not in recorded:
+            recorded.add(shapes)
+            other = _emptied(batch, bundle.manifest.tokenizer)
+            for _ in range(2 * lanes):  # most shapes are recorded when they come again
+                runner.run(other)
+    passes = [found for made in (small, large, small[::-1]) for found in _vectors_by_lane(golden, made, runner, lanes)]
+    passes += [_vectors(golden, made, runner, lanes) for made in (large, small)]
+    return max(worst_of(golden, found) for found in passes)
+
+
+def _batches(bundle: Bundle, choice: ProviderChoice, budget: int) -> list[AnyBatch]:
+    settings = bundle.manifest.tokenizer
+    return batches(golden_tokens(bundle.golden()), settings, plan_for(choice, settings, budget))
+
+
+def _emptied(batch: AnyBatch, settings: TokenizerSettings) -> AnyBatch:
+    """A batch of the same shapes that holds padding alone."""
+    ids = np.full_like(batch.ids, settings.pad_id)
+    values = np.full_like(batch.values, pad_level(settings, batch.values.dtype))
+    if isinstance(batch, Batch):
+        return replace(batch, ids=ids, values=values, lengths=np.ones_like(batch.lengths))
+    return replace(batch, ids=ids, values=values)
+
+
+def _vectors(golden: Golden, made: Sequence[AnyBatch], runner: GraphRunner, instances: int) -> NDArray[np.float32]:
+    """(n_cells, dim) float32 what a graph makes of the golden cells, several batches at a time."""
     found = np.full(golden.vectors.shape, np.nan, np.float32)
-    made = batches(golden_tokens(golden), settings, plan_for(choice, settings, budget))
-    with Instances[None](runner.run, choice.instances) as instances:
-        for done in instances.answers((None, batch) for batch in made):
+    with Instances[None](runner.run, instances) as at_work:
+        for done in at_work.answers((None, batch) for batch in made):
             (found[done.batch.cells],) = done.answers.values()
+    return found
+
+
+def _vectors_by_lane(golden: Golden, made: Sequence[AnyBatch], runner: GraphRunner, lanes: int) -> NDArray[np.float32]:
+    """(lanes, n_cells, dim) float32 what each lane makes of the golden cells: the one that has rested longest is next,
+    so each batch, as often as there are lanes, comes to each of them once.
+    """
+    found = np.full((lanes, *golden.vectors.shape), np.nan, np.float32)
+    for batch in made:
+        for lane in range(lanes):
+            (found[lane, batch.cells],) = runner.run(batch).values()
     return found
 
 
