@@ -9,16 +9,16 @@ own, because what one run leaves behind in a session's memory is what the next o
 
 import ctypes
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_runtime.device_memory import Bytes, DeviceMemory
 from scgpt_runtime.errors import InternalError, ProviderError, ScgptInferError
 from scgpt_runtime.failures import Failure, device_lost, meaning, memory_ran_out, not_set_up, told
+from scgpt_runtime.layout import Shape, laid_out
 from scgpt_runtime.providers import onnxruntime
 from scgpt_runtime.records import TensorSpec
 from scgpt_runtime.session import specs_of
@@ -33,47 +33,11 @@ MOST_RECORDED = 64
 """Shapes that a lane records: each keeps buffers, and a few hundred kernels with their arguments."""
 
 _MOST_SHAPES = 256
-_ALIGNED = 256
 _JOIN_SECONDS = 5.0
 _TURNS = Turns()
 """One for the process, as CUDA's rule is."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a tensor lies in a lane's buffers."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    start: int
-
-    @property
-    def stop(self) -> int:
-        return self.start + self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
-
-    def of(self, buffer: Bytes) -> NDArray[Any]:
-        """The tensor, without a copy."""
-        return buffer[self.start : self.stop].view(self.dtype).reshape(self.shape)
-
-
-@dataclass(slots=True)
-class _Shape:
-    """A set of input shapes that the lane has seen: all inputs lie in one piece, behind them all outputs."""
-
-    inputs: tuple[_Place, ...]
-    outputs: tuple[_Place, ...]
-    seen: int = 0
-    recorded: int = 0
-    address: int = 0
-    binding: Any = None
-    options: Any = None
-
-    @property
-    def size(self) -> int:
-        return max(place.stop for place in (*self.inputs, *self.outputs))
 
 
 @dataclass(slots=True)
@@ -84,7 +48,7 @@ class _Buffers:
     shared: int = 0
     shared_size: int = 0
     own: list[int] = field(default_factory=list)
-    shapes: dict[tuple[tuple[int, ...], ...], _Shape] = field(default_factory=dict)
+    shapes: dict[tuple[tuple[int, ...], ...], Shape] = field(default_factory=dict)
 
 
 class Lane:
@@ -248,7 +212,7 @@ class Lane:
         except Exception as error:
             raise self._refused(error) from error
 
-    def _number(self, shape: _Shape) -> int:
+    def _number(self, shape: Shape) -> int:
         """Under which number a run is recorded or replayed; 0: neither."""
         if shape.recorded or not self._records:
             return shape.recorded
@@ -257,14 +221,14 @@ class Lane:
         recurs = shape.seen > 1 or any(spec.name == "offsets" for spec in self.inputs)
         return taken + 1 if recurs and taken < self._most_recorded else 0
 
-    def _shape(self, arrays: Mapping[str, NDArray[Any]]) -> _Shape:
+    def _shape(self, arrays: Mapping[str, NDArray[Any]]) -> Shape:
         """What is known of the shapes of these arrays."""
         known = self._buffers.shapes
         key = tuple(arrays[spec.name].shape for spec in self.inputs)
         if key not in known:
             if len(known) >= _MOST_SHAPES:
                 self._buffers.shapes = known = {key: shape for key, shape in known.items() if shape.recorded}
-            known[key] = _laid_out(self.inputs, self.outputs, arrays)
+            known[key] = laid_out(self.inputs, self.outputs, arrays)
         return known[key]
 
     def _staging(self, size: int) -> Bytes:
@@ -277,7 +241,7 @@ class Lane:
             self._buffers.staging = held = self._memory.staging(_rounded(size))
         return held
 
-    def _bind(self, shape: _Shape, number: int) -> None:
+    def _bind(self, shape: Shape, number: int) -> None:
         """Tell ONNX Runtime where the tensors lie: where a run is recorded, in memory that never moves."""
         shape.binding, shape.options = None, _run_options(number)
         shape.address = self._own(shape.size) if number else self._shared(shape.size)
@@ -335,31 +299,6 @@ class Lane:
         if not self._lost:
             with _TURNS.together():
                 self._memory.end()
-
-
-def _laid_out(
-    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], arrays: Mapping[str, NDArray[Any]]
-) -> _Shape:
-    """Places of all tensors: those of the outputs follow from the axes that the inputs name."""
-    sizes: dict[str, int] = {}
-    for spec in inputs:
-        sizes.update(
-            {
-                axis: size
-                for axis, size in zip(spec.shape, arrays[spec.name].shape, strict=True)
-                if isinstance(axis, str)
-            }
-        )
-    placed: list[list[_Place]] = []
-    start = 0
-    for specs in (inputs, outputs):
-        placed.append([])
-        for spec in specs:
-            shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in spec.shape)
-            place = _Place(spec.name, np.dtype(spec.dtype), shape, start)
-            placed[-1].append(place)
-            start = -(-place.stop // _ALIGNED) * _ALIGNED
-    return _Shape(tuple(placed[0]), tuple(placed[1]))
 
 
 def _run_options(number: int) -> Any:

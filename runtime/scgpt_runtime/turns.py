@@ -7,9 +7,11 @@ ONNX Runtime does it: they fail, and the recording with them (error 900). So man
 import logging
 import queue
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from scgpt_runtime.errors import InternalError
@@ -74,18 +76,14 @@ class Worker:
     def do(self, function: Callable[..., _Made], *arguments: Any) -> _Made:
         """Call a function there, and give what it gives or raise what it raises."""
         future: Future[_Made] = Future()
-
-        def call() -> None:
-            try:
-                future.set_result(function(*arguments))
-            except BaseException as error:  # whatever ends a call has to reach the caller
-                future.set_exception(error)
-
         with self._guard:
             if self._ended:
                 raise InternalError("A lane to a device was used after it was closed.")
-            self._calls.put(call)
-        return future.result()
+            self._calls.put(partial(_answer, future, function, arguments))
+        try:
+            return future.result()
+        finally:
+            del future  # with the error that it holds, and this frame that the error holds, it would be a circle
 
     def end(self, last: Callable[[], None], seconds: float) -> None:
         """Call a last function and end the thread; a call that hangs is waited for so long and no longer."""
@@ -108,3 +106,22 @@ class Worker:
         while (call := self._calls.get()) is not None:
             call()
             del call
+
+
+def _answer(future: Future[_Made], function: Callable[..., _Made], arguments: tuple[Any, ...]) -> None:
+    """Call a function, and hand over what it gives or raises."""
+    try:
+        future.set_result(function(*arguments))
+    except BaseException as error:  # whatever ends a call has to reach the caller
+        future.set_exception(_without_frames(error))
+
+
+def _without_frames(error: BaseException) -> BaseException:
+    """An error as another thread may keep it: its frames would keep what they name, such as a session, as long."""
+    if _log.isEnabledFor(logging.DEBUG):
+        _log.debug("%s", "".join(traceback.format_exception(error)))
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__context__
+    return error

@@ -1,5 +1,7 @@
 """Lanes in trouble: what they keep, what they leave behind and what they tell. On the processor."""
 
+import gc
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,11 +11,45 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import toy_bundle as toy
 from scgpt_runtime import gpu_session
+from scgpt_runtime.batching import BatchPlan, batches
+from scgpt_runtime.errors import InternalError
 from scgpt_runtime.gpu_session import GpuSession
 from scgpt_runtime.providers import ProviderChoice
+from toy_gpu import MODELS, FailingMemory
 
 CHOICE = ProviderChoice("cpu", "fp32", "fp32", "cuda-lengths", 1, 1, "")
+
+
+@pytest.fixture
+def opened(tmp_path):
+    sessions = []
+
+    def open_one(dialect="cuda-lengths", instances=1, **options) -> GpuSession:
+        path = tmp_path / f"{dialect}.onnx"
+        path.write_bytes(MODELS[dialect]().SerializeToString())
+        session = GpuSession.open(path, replace(CHOICE, dialect=dialect, instances=instances), **options)
+        sessions.append(weakref.ref(session))
+        return session
+
+    yield open_one
+    for session in sessions:
+        if session() is not None:
+            session().close()
+
+
+@pytest.fixture
+def uncollected():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def batch_of(*lengths: int):
+    (batch,) = batches(toy.tokens_of(list(lengths)), toy.SETTINGS, BatchPlan("padded", 1000))
+    return batch
 
 
 def product_and_bias() -> bytes:
@@ -46,3 +82,20 @@ def test_a_product_and_its_bias_are_never_made_one(tmp_path, monkeypatch, dialec
         session.close()
     np.testing.assert_array_equal(answer, np.tile(8 + np.arange(4, dtype=np.float32), (3, 1)))
     assert sorted(node.op_type for node in onnx.load(ran).graph.node) == ["Add", "MatMul"]
+
+
+def test_a_failed_run_keeps_no_session_past_the_end(opened, monkeypatch, uncollected):
+    memory = FailingMemory()
+    session = opened(memories=lambda device: memory)
+
+    def fail(self, *arguments):
+        raise RuntimeError("Error in execution: no plan was found")
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", fail)
+    inner = weakref.ref(session._lanes[0]._session)
+    with pytest.raises(InternalError, match="no plan was found") as raised:
+        session.run(batch_of(9))
+    session.close()
+    assert "no plan was found" in str(raised.value.__cause__)
+    assert inner() is None
+    assert memory.calls["end"] == 1

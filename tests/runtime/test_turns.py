@@ -1,5 +1,8 @@
+import gc
+import logging
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -106,3 +109,51 @@ def test_a_last_call_that_fails_still_ends_the_thread():
     worker = Worker("fails")
     worker.end(lambda: 1 / 0, 5)
     assert "fails" not in {thread.name for thread in threading.enumerate()}
+
+
+class Held:
+    def fail(self) -> None:
+        try:
+            raise KeyError
+        except KeyError as error:
+            raise ValueError("no") from error
+
+
+def test_an_error_that_is_kept_keeps_nothing_that_the_call_had(caplog):
+    worker, held = Worker("fails"), Held()
+    seen = weakref.ref(held)
+    gc.disable()  # what only the collector finds would end in any thread, at any time
+    try:
+        with caplog.at_level(logging.DEBUG), pytest.raises(ValueError, match="no") as raised:
+            worker.do(lambda: seen().fail())
+        assert isinstance(raised.value.__cause__, KeyError)
+        del held
+        assert seen() is None
+        assert "in fail" in caplog.text  # where it was is still told to whoever wants to know
+    finally:
+        gc.enable()
+        worker.end(lambda: None, 5)
+
+
+def test_an_error_and_the_call_that_it_ended_are_no_circle():
+    class SeenError(Exception):
+        pass
+
+    def fail() -> None:
+        raise SeenError
+
+    def kept() -> weakref.ref:
+        try:
+            worker.do(fail)
+        except SeenError as error:
+            return weakref.ref(error)
+
+    worker = Worker("fails")
+    gc.disable()
+    try:
+        seen = kept()
+        worker.do(int)  # the call before is over
+        assert seen() is None
+    finally:
+        gc.enable()
+        worker.end(lambda: None, 5)
