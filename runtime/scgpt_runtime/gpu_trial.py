@@ -3,8 +3,10 @@
 In: a bundle, a choice on one GPU, its open graph. Out: cells a second. It compares nothing.
 """
 
+import itertools
 import time
 from collections.abc import Sequence
+from statistics import median
 
 import numpy as np
 
@@ -24,10 +26,12 @@ _SHORTEST = 0.3
 
 _SECONDS = 0.25
 _ROUNDS = 3
+_WARMING = 4
+"""Blocks of cells before any that counts: by then the shapes that recur have been seen."""
 
 
-def ragged(tokens: TokenBlock, n_cells: int = _CELLS) -> TokenBlock:
-    """Cells of many lengths: the first tokens of cells that are long enough, in turn.
+def ragged(tokens: TokenBlock, n_cells: int = _CELLS, seed: int = 0) -> TokenBlock:
+    """Cells of many lengths: the first tokens of cells that are long enough.
 
     Parameters
     ----------
@@ -35,34 +39,48 @@ def ragged(tokens: TokenBlock, n_cells: int = _CELLS) -> TokenBlock:
         Cells to cut, at least one of them with tokens.
     n_cells
         How many to make.
+    seed
+        Which lengths, each with its equal share of the range, and which cells.
     """
+    random = np.random.default_rng(seed)
     there = np.diff(tokens.offsets)
-    lengths = np.linspace(_SHORTEST * there.max(), there.max(), n_cells).astype(np.int64).clip(1)
+    shares = (np.arange(n_cells) + random.random(n_cells)) / n_cells  # (n_cells,) one in each n-th part of 0 to 1
+    longest = int(there.max())
+    lengths = np.rint(longest * (_SHORTEST + (1 - _SHORTEST) * shares)).astype(np.int64).clip(1, longest)
     order = np.argsort(-there, kind="stable")
     enough = np.searchsorted(-there[order], -lengths, side="right")  # (n_cells,) how many are as long as that
-    starts = tokens.offsets[order[np.arange(n_cells) % enough]]
+    starts = tokens.offsets[order[random.integers(0, enough)]]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     taken = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
     return TokenBlock(tokens.ids[taken], tokens.values[taken], offsets, np.zeros(n_cells, np.uint8), 0)
 
 
 def cells_per_second(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner) -> float:
-    """Best of a few rounds over the same cells.
+    """Middle of a few rounds, each over cells that no round before had.
+
+    The next cells of a job are others, too. A route whose batches have few shapes finds them all made ready by then.
+    One whose shapes recur seldom, such as ``cuda-exact``, pays for each new one in the job, so it has to pay here. For
+    the same reason it is not the best round that counts: shapes of the first are known in the last.
 
     Raises
     ------
     ProviderError, InternalError
         The graph does not run to the end.
     """
-    settings = bundle.manifest.tokenizer
-    made = batches(ragged(golden_tokens(bundle.golden())), settings, plan_for(choice, settings))
+    settings, plan = bundle.manifest.tokenizer, plan_for(choice, bundle.manifest.tokenizer)
+    golden, seeds = golden_tokens(bundle.golden()), itertools.count()
+
+    def others(blocks: int) -> list[AnyBatch]:
+        """Batches of so many blocks of cells that were not there before, for every choice the same in turn."""
+        cut = (ragged(golden, seed=seed) for seed in itertools.islice(seeds, blocks))
+        return [batch for block in cut for batch in batches(block, settings, plan)]
+
     with Instances[None](runner.run, choice.instances) as instances:
         # Whatever is made ready for a shape is made by each instance for itself: each meets each shape, twice.
-        _pass(instances, [batch for batch in made for _ in range(2 * choice.instances)])
-        seconds = _pass(instances, made)
-        passes = int(np.clip(_SECONDS / seconds, 1, 64))
-        seconds = min(_pass(instances, made * passes) for _ in range(_ROUNDS))
-    return passes * sum(len(batch.cells) for batch in made) / seconds
+        _pass(instances, [batch for batch in others(_WARMING) for _ in range(2 * choice.instances)])
+        blocks = int(np.clip(_SECONDS / _pass(instances, others(1)), 1, 64))
+        rounds = [others(blocks) for _ in range(_ROUNDS)]
+        return blocks * _CELLS / median(_pass(instances, made) for made in rounds)
 
 
 def _pass(instances: Instances[None], made: Sequence[AnyBatch]) -> float:

@@ -50,7 +50,7 @@ class Measured:
     provider, precision, dialect, instances, threads
         The choice; on GPUs, what runs on one of them.
     cells_per_second
-        Golden cells a second, best of a few rounds: those of median length, on a GPU those that `gpu_trial` cuts.
+        Golden cells a second: those of median length, best of a few rounds; on a GPU what `gpu_trial` found.
     instance_bytes
         Memory that each instance beyond the first took; None where it was not measured.
     """

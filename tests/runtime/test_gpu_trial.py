@@ -1,3 +1,4 @@
+import itertools
 import time
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import pytest
 import fake_driver as fake
 import toy_bundle as toy
 from scgpt_runtime import gpu_trial, proof, trial
+from scgpt_runtime.batching import batches
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import PackedBatch
 from scgpt_runtime.choosing import Asked
@@ -71,8 +73,8 @@ def test_cells_of_many_lengths_begin_as_golden_cells_do(bundle):
     golden = golden_tokens(bundle.golden())
     found = ragged(golden, 50)
     lengths, longest = np.diff(found.offsets), np.diff(golden.offsets).max()
-    assert lengths.min() == int(0.3 * longest)
-    assert lengths.max() == longest
+    assert int(0.3 * longest) <= lengths.min() <= int(0.35 * longest)
+    assert longest - 1 <= lengths.max() <= longest
     assert len(np.unique(lengths)) > 10
     starts = {
         tuple(zip(golden.ids[start : start + n], golden.values[start : start + n], strict=True))
@@ -81,6 +83,51 @@ def test_cells_of_many_lengths_begin_as_golden_cells_do(bundle):
     }
     for start, stop in zip(found.offsets, found.offsets[1:], strict=False):
         assert tuple(zip(found.ids[start:stop], found.values[start:stop], strict=True)) in starts
+
+
+def test_every_round_has_cells_that_no_round_before_had_and_every_choice_the_same(bundle, monkeypatch):
+    def given(choice):
+        passes, runner = [], Runner()
+        monkeypatch.setattr(
+            gpu_trial, "_pass", lambda _, made: passes.append([one.ids.tobytes() for one in made]) or 1.0
+        )
+        gpu_trial.cells_per_second(bundle, choice, runner)
+        return passes
+
+    passes = given(FLASH)
+    assert len(passes) > 3
+    for first, second in itertools.combinations(passes, 2):
+        assert set(first).isdisjoint(second)
+    assert given(FLASH) == passes
+
+
+def test_a_route_pays_for_shapes_that_do_not_recur(bundle, monkeypatch):
+    class Preparing(Runner):
+        """Needs time for each shape that it has not seen."""
+
+        def __init__(self):
+            super().__init__()
+            self.shapes = set()
+
+        def run(self, batch):
+            new = batch.ids.shape not in self.shapes
+            self.shapes.add(batch.ids.shape)
+            time.sleep(0.02 if new else 0.0005)
+            return {}
+
+    class Widths:
+        """Cells of ever other shapes, as those of long cells are: golden cells of the toy are too short."""
+
+        made = 0
+
+        def __call__(self, block, settings, plan):
+            self.made += 1
+            found = batches(block, settings, plan)[:1]
+            return [replace(one, ids=np.zeros(self.made, np.uint16)) for one in found]
+
+    steady = gpu_trial.cells_per_second(bundle, FLASH, Preparing())
+    monkeypatch.setattr(gpu_trial, "batches", Widths())
+    assert gpu_trial.cells_per_second(bundle, FLASH, Preparing()) < steady / 2
 
 
 def test_the_route_that_is_fastest_comes_first_and_is_remembered_with_all_figures(bundle, tmp_path):
