@@ -37,13 +37,13 @@ bias by a buffer of ones that moves (freed, and taken anew) whenever more rows c
 before goes on reading where it was, without any error."""
 
 _log = logging.getLogger(__name__)
-_open: "weakref.WeakSet[GpuSession]" = weakref.WeakSet()
+_at_work: "weakref.WeakSet[Lane]" = weakref.WeakSet()
 
 Memories = Callable[[int], DeviceMemory]
 
 
 class GpuSession:
-    """An opened graph, once in each lane.
+    """An opened graph, once in each lane. One that is dropped without `close` lets go by itself, a little later.
 
     Attributes
     ----------
@@ -60,7 +60,9 @@ class GpuSession:
         self._lost: str | None = None
         self._closed = False
         self.inputs, self.outputs = lanes[0].inputs, lanes[0].outputs
-        _open.add(self)
+        # Not at exit: `_close_all` waits for lanes then, and here nobody must wait, whatever thread it happens in.
+        self._dropped = weakref.finalize(self, _let_end, lanes)
+        self._dropped.atexit = False
 
     @classmethod
     def open(
@@ -109,6 +111,7 @@ class GpuSession:
             for number in range(choice.instances):
                 device = list(names)[number % len(names)]
                 lanes.append(Lane(opener, make(device), str(path), names[device], records, most_recorded))
+                _at_work.add(lanes[-1])
                 lanes[-1].open()
         except BaseException:
             for lane in lanes:
@@ -144,9 +147,16 @@ class GpuSession:
             The batch does not fit; the session goes on.
         DeviceLostError
             A GPU stopped working; each later call raises the same.
+        ProviderError
+            This process was forked from the one that opened the session.
         InternalError
             The graph and what it was fed do not fit.
         """
+        if not self._lanes[0].here:
+            raise ProviderError(
+                f"{self._path} was opened before this process was forked, and would wait for threads that are not "
+                "here. Open it in each worker, and start workers afresh: multiprocessing.set_start_method('spawn')."
+            )
         self._check(arrays)
         lane = self._free.get()
         if lane is None:  # closed meanwhile: pass it on to whoever waits, too
@@ -172,14 +182,18 @@ class GpuSession:
                 raise InternalError(f"{self._path} wants {spec.name} as {spec.dtype} {spec.shape}, not {told}.")
 
     def close(self) -> None:
-        """Let go of the GPUs, each lane after the batch it is at; whoever waits for a lane gets an error."""
+        """Let go of the GPUs, each lane after the batch it is at; whoever waits for a lane gets an error.
+
+        In a process that was forked from the one that opened it nothing happens: all is the parent's.
+        """
         if self._closed:
             return
         self._closed = True
-        _open.discard(self)
-        while not self._free.empty():
-            self._free.get_nowait()
-        self._free.put(None)
+        self._dropped.detach()
+        if self._lanes[0].here:
+            while not self._free.empty():
+                self._free.get_nowait()
+            self._free.put(None)
         for lane in self._lanes:
             lane.close()
 
@@ -272,8 +286,14 @@ def _names(choice: ProviderChoice) -> dict[int, str]:
     return {device: f"GPU {device}{known.get(device, '')}" for device in choice.devices or (0,)}
 
 
+def _let_end(lanes: list[Lane]) -> None:
+    """End lanes of a session that nobody has any more, without waiting."""
+    for lane in lanes:
+        lane.close(0)
+
+
 @atexit.register
 def _close_all() -> None:
     """A thread inside CUDA when the interpreter ends would take the process down with it."""
-    for session in list(_open):
-        session.close()
+    for lane in list(_at_work):
+        lane.close()

@@ -107,9 +107,17 @@ class Lane:
         """
         return self._worker.do(self._answer, arrays)
 
-    def close(self) -> None:
-        """Let go of all, in the lane's thread, after the run that it is at."""
-        self._worker.end(self._end, _JOIN_SECONDS)
+    @property
+    def here(self) -> bool:
+        """Whether this process opened it; in one that was forked it has no thread, and never answers."""
+        return self._worker.here
+
+    def close(self, seconds: float = _JOIN_SECONDS) -> None:
+        """Let go of all, in the lane's thread, after the run that it is at; that is waited for so many seconds."""
+        if self.here:
+            self._worker.end(self._end, seconds)
+        else:  # all is the parent's, and its end here would call into a device that this process has never had
+            _keep(self)
 
     def _start(self) -> None:
         try:
@@ -285,7 +293,7 @@ class Lane:
             for shape in held.shapes.values():
                 shape.binding = None
             if broken and self._session is not None:
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+                _keep(self._session)
             self._session = None
             if broken:
                 return
@@ -299,6 +307,11 @@ class Lane:
         if not self._lost:
             with _TURNS.together():
                 self._memory.end()
+
+
+def _keep(what: Any) -> None:
+    """Keep something until the process has ended: even the interpreter's end does not take it down."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(what))
 
 
 def _run_options(number: int) -> Any:

@@ -5,6 +5,7 @@ ONNX Runtime does it: they fail, and the recording with them (error 900). So man
 """
 
 import logging
+import os
 import queue
 import threading
 import traceback
@@ -69,9 +70,16 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._ended = False
-        self._guard = threading.Lock()
+        # Again in the same thread: while it is held, the collector may end another's worker, or this one.
+        self._guard = threading.RLock()
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def here(self) -> bool:
+        """Whether the thread belongs to this process: a fork takes none along."""
+        return os.getpid() == self._process
 
     def do(self, function: Callable[..., _Made], *arguments: Any) -> _Made:
         """Call a function there, and give what it gives or raise what it raises."""
@@ -86,7 +94,10 @@ class Worker:
             del future  # with the error that it holds, and this frame that the error holds, it would be a circle
 
     def end(self, last: Callable[[], None], seconds: float) -> None:
-        """Call a last function and end the thread; a call that hangs is waited for so long and no longer."""
+        """Call a last function and end the thread; a call that hangs is waited for so long and no longer.
+
+        With 0 seconds it may be called in any thread, that of the worker too.
+        """
 
         def call() -> None:
             try:
@@ -95,12 +106,12 @@ class Worker:
                 _log.debug("A lane did not end in order: %s", error)
 
         with self._guard:
-            if self._ended:
-                return
-            self._ended = True
-            self._calls.put(call)
-            self._calls.put(None)
-        self._thread.join(seconds)
+            if not self._ended:
+                self._ended = True
+                self._calls.put(call)
+                self._calls.put(None)
+        if seconds:
+            self._thread.join(seconds)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:

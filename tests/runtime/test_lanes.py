@@ -1,6 +1,11 @@
 """Lanes in trouble: what they keep, what they leave behind and what they tell. On the processor."""
 
 import gc
+import os
+import subprocess
+import sys
+import threading
+import time
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -99,3 +104,93 @@ def test_a_failed_run_keeps_no_session_past_the_end(opened, monkeypatch, uncolle
     assert "no plan was found" in str(raised.value.__cause__)
     assert inner() is None
     assert memory.calls["end"] == 1
+
+
+FORKS = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+import toy_bundle as toy
+from scgpt_runtime.batching import BatchPlan, batches
+from scgpt_runtime.errors import ProviderError
+from scgpt_runtime.gpu_session import GpuSession
+from scgpt_runtime.providers import ProviderChoice
+
+(batch,) = batches(toy.tokens_of([9]), toy.SETTINGS, BatchPlan("padded", 9))
+session = GpuSession.open(Path(sys.argv[1]), ProviderChoice("cpu", "fp32", "fp32", "cuda-lengths", 1, 1, ""))
+wanted = session.run(batch)["cell"].tolist()
+lane = session._free.get() if sys.argv[3] == "busy" else None  # as a run of another thread would have it
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    try:
+        session.run(batch)
+    except ProviderError as error:
+        print(error, flush=True)
+    session.close()
+    sys.exit(7)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+if lane is not None:
+    session._free.put(lane)
+print(status, session.run(batch)["cell"].tolist() == wanted)
+session.close()
+"""
+
+
+@pytest.mark.parametrize("lane", ["free", "busy"])
+def test_a_forked_process_is_told_and_its_parent_goes_on(tmp_path, lane):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(MODELS["cuda-lengths"]().SerializeToString())
+    folder = os.path.dirname(toy.__file__)
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKS, str(path), folder, lane]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    child, parent = done.stdout.splitlines()
+    assert "before this process was forked" in child
+    assert "spawn" in child
+    assert parent == "7 True"
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def working() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if "scgpt-infer lane" in thread.name]
+
+
+def ended(memories) -> bool:
+    """Whether lanes that nobody waits for have come to their end."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until and (working() or any(memory.calls.get("end") != 1 for memory in memories)):
+        time.sleep(0.01)
+    return not working()
+
+
+def test_a_session_that_is_dropped_lets_go_in_its_own_thread(opened, uncollected):
+    memories = []
+
+    class Seen(FailingMemory):
+        def end(self):
+            super().end()
+            self.ended_in = threading.current_thread().name
+
+    session = opened(instances=2, memories=lambda device: memories.append(Seen(device)) or memories[-1])
+    for _ in range(4):
+        session.run(batch_of(9, 4))
+    assert all(memory.held for memory in memories)
+    inner = [weakref.ref(lane._session) for lane in session._lanes]
+    del session
+    assert ended(memories)
+    assert [memory.held for memory in memories] == [0, 0]
+    assert [memory.calls["end"] for memory in memories] == [1, 1]
+    assert all("scgpt-infer lane" in memory.ended_in for memory in memories)
+    assert [one() for one in inner] == [None, None]
+
+
+def test_a_session_may_be_collected_in_the_thread_of_its_own_lane(opened):
+    memories = [FailingMemory()]
+    session = opened(memories=lambda device: memories[0])
+    circle = [session]
+    circle.append(circle)
+    worker = session._lanes[0]._worker
+    del session, circle
+    worker.do(gc.collect)
+    del worker
+    assert ended(memories)
