@@ -145,7 +145,7 @@ def _processors(warn: bool) -> list[str]:
     """Providers that run on this processor, fastest first."""
     problem = obstacle("openvino")
     if problem and warn:
-        _log.warning("Provider cpu runs, not openvino: %s Until then %s.", problem, _NOT_INSTALLED)
+        _log.warning("Provider cpu runs, not openvino, so %s: %s", _NOT_INSTALLED, problem)
     able = [] if problem else ["openvino"]
     problem = obstacle("cpu")
     if problem and not able:
