@@ -26,7 +26,7 @@ from scgpt_infer.writers.h5ad import RECORD
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine, EngineOptions
-from scgpt_runtime.errors import DeviceLostError, OptionError
+from scgpt_runtime.errors import DeviceError, OptionError
 from scgpt_runtime.vocab import choose
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Model:
         output = f'obsm["{self.key}"]' if inplace else "The attribute `finished` of this error, an AnnData,"
         try:
             tally = run(source, self.engine, columns, TASKS["embed"], sink, facts.record, limit=limit, output=output)
-        except DeviceLostError as error:
+        except DeviceError as error:
             if sink.record:  # rows were done before
                 error.finished = _attached(cells, sink, self.key, self.options, inplace)
             raise

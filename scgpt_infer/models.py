@@ -31,6 +31,9 @@ _ACCEPTED = (
     "Expected a bundle (a folder or zip that scgpt-infer export made), a scGPT checkpoint (a folder or zip with "
     f"best_model.pt, args.json and vocab.json), or the name of a model that ships: {', '.join(SHIPPED)}."
 )
+_RECIPE = 2
+"""Raised when an export of the same checkpoint holds other graphs: what is in the cache is made anew then."""
+
 _WEIGHTS = (".pt", ".safetensors")
 _WEIGHTS_ALONE = "{} holds weights alone. Give the folder with its args.json and vocab.json."
 
@@ -237,7 +240,7 @@ def _precisions(asked: str) -> tuple[str, ...]:
 
 
 def _key(path: Path, precision: str) -> str:
-    told = [__version__, _precisions(precision), sorted(_digests(path).items())]
+    told = [__version__, _RECIPE, _precisions(precision), sorted(_digests(path).items())]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 

@@ -1,7 +1,7 @@
 """The one loop: source -> engine -> task -> sink. Blocks of cells go in; a finished result and a `Tally` come out.
 
-It knows no format, no task and no model. Whatever ends it, the context managers around it clean up; a GPU that is
-lost on the way ends it with a result of the rows that were done.
+It knows no format, no task and no model. Whatever ends it, the context managers around it clean up; a device that
+fails on the way ends it with a result of the rows that were done.
 """
 
 import resource
@@ -21,12 +21,15 @@ from scgpt_infer.summary import BadCell
 from scgpt_infer.writers.sink import Part, Record, Sink
 from scgpt_runtime.cells import CellBlock, Result
 from scgpt_runtime.engine import RANGE_ROWS
-from scgpt_runtime.errors import CellsError, DeviceLostError, InternalError
+from scgpt_runtime.errors import CellsError, DeviceError, DeviceMemoryError, InternalError
 
-__all__ = ["LOST", "Answering", "Progress", "Tally", "run"]
+__all__ = ["FULL", "LOST", "Answering", "Progress", "Tally", "run"]
 
 LOST = "the device was lost"
 """Why rows have no result that were not done when a GPU stopped working."""
+
+FULL = "the device's memory ran out"
+"""Why rows have no result that were not done when one cell alone did not fit any more."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of cells done and the number in all."""
@@ -102,15 +105,15 @@ def run(
     progress
         Told at the start, with none done, and after each batch.
     output
-        What holds the rows if the device is lost, for the message.
+        What holds the rows if the device fails, for the message.
 
     Raises
     ------
     CellsError
         When no cell has a result; the sink is not committed then.
-    DeviceLostError
-        A GPU stopped working. Where rows were done before, the sink is committed with them; the others are NaN, and
-        the facts say so under ``incomplete``.
+    DeviceError
+        A GPU stopped working, or its memory ran out for a single cell. Where rows were done before, the sink is
+        committed with them; the others are NaN, and the facts say so under ``incomplete``.
     """
     started = time.perf_counter()
     before = dict(engine.timings)
@@ -122,13 +125,11 @@ def run(
             for result in results:
                 honour()
                 rows.take(result, task(result))
-    except DeviceLostError as error:
+    except DeviceError as error:
         if rows.done == len(rows.bad):
             raise
-        told = _lost(rows.done, total)
-        rows.give_up(total)
-        rows.commit(lambda n_cells, n_bad: {**record(n_cells, n_bad), "incomplete": f"{LOST}: {told}"})
-        raise DeviceLostError(f"{error} {output} holds what was done: {told}.") from error
+        told = rows.give_up(total, FULL if isinstance(error, DeviceMemoryError) else LOST, record)
+        raise type(error)(f"{error} {output} holds what was done: {told}.") from error
     if rows.done != total:
         raise InternalError(f"{rows.done:,} of {total:,} rows have come back.")
     _refuse_nothing(rows.done, rows.bad)
@@ -156,12 +157,15 @@ class _Rows:
         self._write(part)
         self.longest = max(self.longest, int(result.lengths.max(initial=0)))
 
-    def give_up(self, total: int) -> None:
-        """All rows that are left have no result."""
+    def give_up(self, total: int, why: str, record: Callable[[int, int], Record]) -> str:
+        """Finish the output without a result for all rows that are left; says which rows have one."""
+        told = f"rows 0 to {self.done - 1:,} of {total:,}; the other {total - self.done:,} are NaN"
         while self.done < total:
             n_cells = min(RANGE_ROWS, total - self.done)
             vectors = np.full((n_cells, self.width), np.nan, np.float32)
-            self._write(Part(self.done, vectors, (LOST,) * n_cells))
+            self._write(Part(self.done, vectors, (why,) * n_cells))
+        self.commit(lambda n_cells, n_bad: {**record(n_cells, n_bad), "incomplete": f"{why}: {told}"})
+        return told
 
     def commit(self, record: Callable[[int, int], Record]) -> None:
         """Finish the output."""
@@ -205,10 +209,6 @@ def _closing(results: Iterator[Result]) -> Iterator[Iterator[Result]]:
         close = getattr(results, "close", None)
         if close is not None:
             close()
-
-
-def _lost(done: int, total: int) -> str:
-    return f"rows 0 to {done - 1:,} of {total:,}; the other {total - done:,} are NaN"
 
 
 def _bad_cells(part: Part, source: CellSource) -> list[BadCell]:

@@ -132,6 +132,8 @@ def judge(prepared: Prepared, precisions: tuple[str, ...], stage: Path, say: Cal
     if not figures:
         worst = ", ".join(f"{r.precision} {r.task} {r.worst:.1e} (limit {r.limit:.0e})" for r in outside)
         raise ParityError(f"No precision is within its limit, so nothing is sealed: {worst}.")
+    if not any(variant.precision == "fp32" for variant in sealed):
+        sealed = [variant for variant in sealed if variant.precision != "bf16"]  # its heads are those of fp32
     return Judgement(tuple(sealed), tuple(figures), tuple(outside))
 
 

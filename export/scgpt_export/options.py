@@ -56,6 +56,8 @@ def check(output: Path, options: ExportOptions) -> None:
             f"Found precision {', '.join(unknown) or 'none'}; a bundle can be sealed in {', '.join(PRECISIONS)}. "
             "Choose one or more of these."
         )
+    if len(set(options.precisions)) < len(options.precisions):
+        raise OptionError(f"The precisions are {', '.join(options.precisions)}: one is named twice. Name each once.")
     if "bf16" in options.precisions and "fp32" not in options.precisions:
         raise OptionError(
             f"The precisions are {', '.join(options.precisions)}. bf16 has graphs for NVIDIA GPUs alone, and its heads "

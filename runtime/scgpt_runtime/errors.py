@@ -12,8 +12,9 @@ ScgptInferError
 │   └── OutputError            the result cannot be written there
 ├── MissingDependencyError     a package that an extra installs is not there; exit code 2
 ├── ProviderError              an execution provider or precision cannot be had; exit code 2
-│   ├── DeviceMemoryError      a batch does not fit into the memory of its device; exit code 3
-│   └── DeviceLostError        a GPU stopped working while it was used; exit code 3
+│   └── DeviceError            a device failed at its work; exit code 3
+│       ├── DeviceMemoryError      a batch does not fit into its memory
+│       └── DeviceLostError        a GPU stopped working
 ├── ParityError                a figure is outside its limit; exit code 3
 └── InternalError              only we can cause it; exit code 1
 
@@ -26,6 +27,7 @@ __all__ = [
     "BundleTooNewError",
     "CellsError",
     "CheckpointError",
+    "DeviceError",
     "DeviceLostError",
     "DeviceMemoryError",
     "GenesError",
@@ -102,14 +104,8 @@ class ProviderError(ScgptInferError):
     exit_code = 2
 
 
-class DeviceMemoryError(ProviderError):
-    """A batch does not fit into the memory of its device."""
-
-    exit_code = 3
-
-
-class DeviceLostError(ProviderError):
-    """A GPU stopped working while it was used; the process cannot use it again.
+class DeviceError(ProviderError):
+    """A device failed at its work.
 
     Attributes
     ----------
@@ -119,6 +115,14 @@ class DeviceLostError(ProviderError):
 
     exit_code = 3
     finished: object = None
+
+
+class DeviceMemoryError(DeviceError):
+    """A batch does not fit into the memory of its device."""
+
+
+class DeviceLostError(DeviceError):
+    """A GPU stopped working while it was used; the process cannot use it again."""
 
 
 class ParityError(ScgptInferError):

@@ -131,6 +131,8 @@ def test_all_that_changes_a_vector_changes_the_digest_of_the_weights(checkpoint)
 def test_what_cannot_be_exported_is_said_before_any_work(checkpoint, tmp_path):
     with pytest.raises(OptionError, match="Found precision int4; a bundle can be sealed in fp32, fp16, bf16, int8"):
         export(checkpoint, tmp_path / "b", ExportOptions(("fp32", "int4")))
+    with pytest.raises(OptionError, match="one is named twice"):
+        export(checkpoint, tmp_path / "b", ExportOptions(("fp32", "fp32")))
     with pytest.raises(OutputError, match="There is no folder"):
         export(checkpoint, tmp_path / "missing" / "b")
     (tmp_path / "there").mkdir()

@@ -115,3 +115,10 @@ def test_without_its_portable_graph_a_precision_has_no_dialects(prepared, tmp_pa
 def test_bf16_is_sealed_beside_fp32_only(precisions, tmp_path):
     with pytest.raises(OptionError, match="its heads are those of fp32: add fp32"):
         check(tmp_path / "b", ExportOptions(precisions))
+
+
+def test_bf16_goes_where_fp32_goes(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(parity, "LIMITS", {**LIMITS, "fp32": 1e-20})
+    report = assemble(prepared, tmp_path / "b", ExportOptions(("fp32", "fp16", "bf16")), lambda line: None)
+    assert report.manifest.precisions == ("fp16",)
+    assert not list((tmp_path / "b" / "graphs").glob("*bf16*"))

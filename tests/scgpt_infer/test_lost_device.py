@@ -1,4 +1,4 @@
-"""A GPU that stops working in the middle of a job: the rows that were done are kept, wherever they go."""
+"""A device that fails in the middle of a job: the rows that were done are kept, wherever they go."""
 
 import json
 
@@ -10,9 +10,9 @@ import pytest
 
 import scgpt_infer as si
 from scgpt_infer import cli
-from scgpt_infer.run import LOST
+from scgpt_infer.run import FULL, LOST
 from scgpt_runtime.engine import RANGE_ROWS, Engine
-from scgpt_runtime.errors import DeviceLostError
+from scgpt_runtime.errors import DeviceError, DeviceLostError, DeviceMemoryError
 
 TOTAL = 1100
 SAID = "GPU 0 (a GPU) stopped working: CUDA failure 700."
@@ -28,13 +28,13 @@ def lost_after(monkeypatch):
     """Have the device go after so many blocks."""
     real = Engine.run
 
-    def lose(n_blocks: int) -> None:
+    def lose(n_blocks: int, error: type[DeviceError] = DeviceLostError) -> None:
         def run(self, *arguments, **named):
             results = real(self, *arguments, **named)
             for _ in range(n_blocks):
                 yield next(results)
             results.close()
-            raise DeviceLostError(SAID)
+            raise error(SAID)
 
         monkeypatch.setattr(Engine, "run", run)
 
@@ -81,6 +81,17 @@ def test_a_file_keeps_what_was_done_and_says_what_was_not(toy_h5ad, toy_model, e
     assert facts["n_cells"] == TOTAL
     assert facts["n_without_embedding"] == 1 + 76
     assert facts["incomplete"] == f"{LOST}: rows 0 to 1,023 of 1,100; the other 76 are NaN"
+
+
+def test_memory_that_runs_out_for_one_cell_keeps_what_was_done(toy_h5ad, toy_model, expected, lost_after, tmp_path):
+    lost_after(1, DeviceMemoryError)
+    with pytest.raises(DeviceMemoryError, match="holds what was done") as raised:
+        si.embed_file(toy_h5ad, tmp_path / "out.csv", toy_model)
+    assert raised.value.exit_code == 3
+    vectors, reasons, facts = read(tmp_path / "out.csv")
+    check(vectors, expected)
+    assert reasons[RANGE_ROWS:] == [FULL] * 76
+    assert facts["incomplete"].startswith(FULL)
 
 
 @pytest.mark.parametrize("inplace", [True, False])
