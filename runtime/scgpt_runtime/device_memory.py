@@ -35,7 +35,7 @@ class DeviceMemory(Protocol):
     def device(self) -> int: ...  # noqa: D102
 
     def start(self) -> None:
-        """Make the device that of the calling thread, and a stream on it."""
+        """Make the device that of the calling thread, and a new stream on it; one from before is left alone."""
 
     @property
     def stream(self) -> int:
@@ -94,7 +94,7 @@ class CudaMemory:
         self._stream: Any = None
 
     def start(self) -> None:
-        """Make the GPU that of the calling thread, and a stream on it that waits for no other."""
+        """Make the GPU that of the calling thread, and a new stream on it that waits for no other."""
         self._call("cudaSetDevice", self.device)
         self._stream = self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
 

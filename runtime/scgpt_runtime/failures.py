@@ -7,9 +7,11 @@ RuntimeError from another. Out: `Failure`, or an error of our tree. It touches n
 |---------------------------------------------------------------------------|--------------------------------------|
 | CUDA failure 2 (out of memory), CUBLAS and CUDNN ALLOC_FAILED, "Failed to | MEMORY: a smaller batch may do       |
 | allocate memory", "Available memory of A is smaller than requested bytes" |                                      |
+| CUBLAS and CUDNN STATUS_NOT_INITIALIZED: no room for what they start with | MEMORY, most often                   |
 | CUDA failure 46, 214, 220, 700, 702, 709, 710, 714 to 719, 999            | LOST: every later call fails as well |
 | CUDA failure 35, 36, 100, 101, 209, 803, 804                              | INSTALLATION: driver, build, GPU     |
-| CUDA failure 900 to 908                                                   | CAPTURE: no graph can be recorded    |
+| CUDA failure 900 to 908                                                   | CAPTURE: a graph is recorded, and    |
+|                                                                           | fails, or is in the way of others    |
 | anything else                                                             | OTHER: only we can have caused it    |
 
 The numbers are those of cudaError_t (CUDA 13 toolkit, driver_types.h); the texts are ONNX Runtime's
@@ -19,9 +21,9 @@ The numbers are those of cudaError_t (CUDA 13 toolkit, driver_types.h); the text
 import re
 from enum import Enum
 
-from scgpt_runtime.errors import DeviceLostError, DeviceMemoryError, ProviderError
+from scgpt_runtime.errors import DeviceError, DeviceLostError, DeviceMemoryError, ProviderError
 
-__all__ = ["Failure", "device_lost", "meaning", "memory_ran_out", "not_set_up", "told"]
+__all__ = ["Failure", "device_lost", "meaning", "memory_ran_out", "not_set_up", "recorded_elsewhere", "told"]
 
 
 class Failure(Enum):
@@ -58,7 +60,7 @@ _TEXTS = (
     (
         Failure.MEMORY,
         r"out of memory|OutOfMemory|ALLOC_FAILED|Failed to allocate memory|smaller than requested bytes|bad_alloc"
-        r"|could not be allocated",
+        r"|could not be allocated|(?:CUBLAS|CUBLASLT|CUDNN)_STATUS_NOT_INITIALIZED",
     ),
 )
 
@@ -93,9 +95,10 @@ def memory_ran_out(device: str, what: str, said: str) -> DeviceMemoryError:
     said
         Text of the exception.
     """
+    unsure = " If it has room by `nvidia-smi`, its libraries do not fit together: `scgpt-infer doctor` says more."
     return DeviceMemoryError(
         f"Memory of {device} ran out for {what}: {told(said)}. "
-        "Try a smaller --batch-tokens, --max-length or --instances."
+        "Try a smaller --batch-tokens, --max-length or --instances." + (unsure if "NOT_INITIALIZED" in said else "")
     )
 
 
@@ -104,6 +107,14 @@ def device_lost(device: str, said: str) -> DeviceLostError:
     return DeviceLostError(
         f"{device} stopped working: {told(said)}. This process cannot use it again: start a new one. If it comes "
         "again, `dmesg` and `nvidia-smi -q` may name a fault of the hardware (Xid, ECC)."
+    )
+
+
+def recorded_elsewhere(device: str, said: str) -> DeviceError:
+    """The error for a GPU that CUDA keeps from us, because others record a graph in this process."""
+    return DeviceError(
+        f"{device} could not be used: {told(said)}. Another part of this process records a CUDA graph in global mode, "
+        "while which CUDA forbids most of what others do. Run scgpt-infer in a process of its own."
     )
 
 

@@ -9,6 +9,7 @@ own, because what one run leaves behind in a session's memory is what the next o
 
 import ctypes
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,15 @@ from numpy.typing import NDArray
 
 from scgpt_runtime.device_memory import Bytes, DeviceMemory
 from scgpt_runtime.errors import InternalError, ProviderError, ScgptInferError
-from scgpt_runtime.failures import Failure, device_lost, meaning, memory_ran_out, not_set_up, told
+from scgpt_runtime.failures import (
+    Failure,
+    device_lost,
+    meaning,
+    memory_ran_out,
+    not_set_up,
+    recorded_elsewhere,
+    told,
+)
 from scgpt_runtime.layout import Shape, laid_out
 from scgpt_runtime.providers import onnxruntime
 from scgpt_runtime.records import TensorSpec
@@ -34,6 +43,9 @@ MOST_RECORDED = 64
 
 _MOST_SHAPES = 256
 _JOIN_SECONDS = 5.0
+_PAUSES = (0.05, 0.2, 0.8)
+"""Seconds between tries while others in this process record a CUDA graph, which takes them about so long."""
+
 _TURNS = Turns()
 """One for the process, as CUDA's rule is."""
 
@@ -84,7 +96,7 @@ class Lane:
         self._records, self._most_recorded = records, most_recorded
         self._session: Any = None
         self._buffers = _Buffers()
-        self._lost = False
+        self._recording = self._stuck = self._lost = False
         self._worker = Worker(f"scgpt-infer lane of {device}")
 
     def open(self) -> None:
@@ -141,34 +153,46 @@ class Lane:
             return memory_ran_out(self._device, self._graph, said)
         if found in (Failure.INSTALLATION, Failure.LOST):  # it never worked, so nothing was lost
             return not_set_up(self._device, said)
+        if found is Failure.CAPTURE:
+            return recorded_elsewhere(self._device, said)
         return ProviderError(
             f"ONNX Runtime {onnxruntime().__version__} cannot open {self._graph} on {self._device}: {told(said)}. "
             "Take --provider cpu, or export the bundle again."
         )
 
     def _answer(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        try:
-            return self._run(arrays)
-        except ScgptInferError:
-            raise
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
-            failure, said = self._meaning(error)
-            if failure is Failure.OTHER:
-                where = f"{self._graph} on {self._device}, {_shapes(arrays)}"
-                raise InternalError(f"ONNX Runtime failed on {where}: {told(said)}.") from error
-        # Outside of the handler: the traceback holds the session, which may have to go.
-        if failure is Failure.CAPTURE and self._records:
-            _log.warning("%s records no CUDA graphs any more, and goes on without: %s.", self._device, told(said))
-            self._records = False
-            self._let_go(broken=True)
-            return self._answer(arrays)
-        raise self._failed(failure, said, arrays)
+        pauses = iter(_PAUSES)
+        while True:
+            try:
+                return self._run(arrays)
+            except ScgptInferError:
+                raise
+            except Exception as error:  # ONNX Runtime's exceptions share no base class
+                failure, said = self._meaning(error)
+                if failure is Failure.OTHER:
+                    where = f"{self._graph} on {self._device}, {_shapes(arrays)}"
+                    raise InternalError(f"ONNX Runtime failed on {where}: {told(said)}.") from error
+            # Outside of the handler: the traceback holds the session, which may have to go.
+            if failure is not Failure.CAPTURE:
+                raise self._failed(failure, said, arrays)
+            if self._recording:
+                _log.warning("%s records no CUDA graphs any more, and goes on without: %s.", self._device, told(said))
+                self._records = False
+                self._let_go(broken=True)
+            elif (pause := next(pauses, None)) is not None:
+                time.sleep(pause)
+            else:
+                raise recorded_elsewhere(self._device, said)
 
     def _meaning(self, error: Exception) -> tuple[Failure, str]:
-        """What an error means; where its text does not tell, the device is asked whether it is still there."""
+        """What an error means; where its text may not tell, the device is asked whether it is still there.
+
+        The text is not to be trusted on memory either: ONNX Runtime's allocator says that it failed, whatever CUDA
+        said. A session that is taken down on a device that is lost would end the process.
+        """
         said = str(error)
         found = meaning(said)
-        if found is Failure.OTHER:
+        if found in (Failure.OTHER, Failure.MEMORY):
             try:
                 with _TURNS.together():
                     self._memory.wait()
@@ -192,10 +216,10 @@ class Lane:
         return not_set_up(self._device, said)
 
     def _run(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        self._recording = False
         shape = self._shape(arrays)
-        shape.seen += 1
         number = self._number(shape)
-        new = number > 0 and not shape.recorded
+        self._recording = new = number > 0 and not shape.recorded
         with _TURNS.alone() if new else _TURNS.together():
             if self._session is None:
                 self._reopen()
@@ -210,14 +234,20 @@ class Lane:
             self._memory.copy_out(staging[answered : shape.size], shape.address + answered)
             self._memory.wait()
             shape.recorded = number
+            shape.seen += 1
         return {place.name: place.of(staging).copy() for place in shape.outputs}
 
     def _reopen(self) -> None:
         try:
+            if self._stuck:  # the stream may record for ever; it is left to the session that is left, too
+                self._memory.start()
+                self._stuck = False
             self._open()
         except ScgptInferError:
             raise
         except Exception as error:
+            if meaning(str(error)) in (Failure.LOST, Failure.CAPTURE):
+                raise  # as in any run: it has worked before
             raise self._refused(error) from error
 
     def _number(self, shape: Shape) -> int:
@@ -226,7 +256,7 @@ class Lane:
             return shape.recorded
         taken = max((known.recorded for known in self._buffers.shapes.values()), default=0)
         # Packed batches have few shapes, each of which comes again; others have to show that they do.
-        recurs = shape.seen > 1 or any(spec.name == "offsets" for spec in self.inputs)
+        recurs = shape.seen > 0 or any(spec.name == "offsets" for spec in self.inputs)
         return taken + 1 if recurs and taken < self._most_recorded else 0
 
     def _shape(self, arrays: Mapping[str, NDArray[Any]]) -> Shape:
@@ -296,6 +326,7 @@ class Lane:
                 _keep(self._session)
             self._session = None
             if broken:
+                self._stuck = True
                 return
             for address in (*held.own, *([held.shared] if held.shared else [])):
                 self._memory.give_back(address)

@@ -39,7 +39,7 @@ class Place:
 
 @dataclass(slots=True)
 class Shape:
-    """A set of input shapes that the lane has seen: all inputs lie in one piece, behind them all outputs."""
+    """A set of input shapes that the lane has seen, so many times: inputs in one piece, behind them the outputs."""
 
     inputs: tuple[Place, ...]
     outputs: tuple[Place, ...]

@@ -153,3 +153,14 @@ def test_nvidias_own_package_without_a_gpu_says_what_is_missing():
     with pytest.raises(CudaCallError) as raised:
         CudaMemory(0).start()
     assert meaning(str(raised.value)) is Failure.INSTALLATION
+
+
+def test_a_second_start_makes_a_new_stream_and_leaves_the_first_alone():
+    runtime = FakeRuntime()
+    memory = CudaMemory(0, runtime)
+    memory.start()
+    memory.start()
+    memory.end()
+    memory.end()
+    names = [name for name in runtime.called if "Stream" in name]
+    assert names == ["cudaStreamCreateWithFlags", "cudaStreamCreateWithFlags", "cudaStreamDestroy"]

@@ -1,7 +1,7 @@
 import pytest
 
-from scgpt_runtime.errors import DeviceLostError, DeviceMemoryError, ProviderError
-from scgpt_runtime.failures import Failure, device_lost, meaning, memory_ran_out, not_set_up, told
+from scgpt_runtime.errors import DeviceError, DeviceLostError, DeviceMemoryError, ProviderError
+from scgpt_runtime.failures import Failure, device_lost, meaning, memory_ran_out, not_set_up, recorded_elsewhere, told
 from toy_gpu import said
 
 # As ONNX Runtime's sources format them; run_with_iobinding and run put other words before the same text.
@@ -12,6 +12,9 @@ SAID = [
     (Failure.MEMORY, "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0 ; hostname=h ; file=f ; line=1 ; expr=e"),
     (Failure.MEMORY, "CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED"),
     (Failure.MEMORY, "std::bad_alloc"),
+    (Failure.MEMORY, "CUBLAS failure 1: CUBLAS_STATUS_NOT_INITIALIZED ; GPU=0 ; hostname=h ; file=f ; line=1 ; expr=e"),
+    (Failure.MEMORY, "CUDNN failure 1001: CUDNN_STATUS_NOT_INITIALIZED ; GPU=0"),
+    (Failure.LOST, said(700, "an illegal memory access was encountered") + " CUBLAS_STATUS_NOT_INITIALIZED"),
     (Failure.LOST, said(700, "an illegal memory access was encountered")),
     (Failure.LOST, "Error in execution: " + said(719, "unspecified launch failure")),
     (Failure.LOST, said(702, "the launch timed out and was terminated")),
@@ -54,10 +57,16 @@ def test_errors_name_the_device_and_what_to_do():
     memory = memory_ran_out(gpu, "one batch (ids (8, 24) uint16)", said(2, "out of memory"))
     assert isinstance(memory, DeviceMemoryError)
     assert all(word in str(memory) for word in (gpu, "(8, 24)", "--batch-tokens", "--max-length"))
+    assert "doctor" not in str(memory)
+    unsure = memory_ran_out(gpu, "x.onnx", "CUBLAS failure 1: CUBLAS_STATUS_NOT_INITIALIZED")
+    assert all(word in str(unsure) for word in (gpu, "x.onnx", "--instances", "nvidia-smi", "doctor"))
     lost = device_lost(gpu, said(700, "an illegal memory access was encountered"))
     assert isinstance(lost, DeviceLostError)
     assert all(word in str(lost) for word in (gpu, "CUDA failure 700", "start a new one"))
     assert (memory.exit_code, lost.exit_code) == (3, 3)
+    busy = recorded_elsewhere(gpu, said(900, "operation not permitted when stream is capturing"))
+    assert isinstance(busy, DeviceError)
+    assert all(word in str(busy) for word in (gpu, "CUDA failure 900", "a process of its own"))
     broken = not_set_up(gpu, said(35, "CUDA driver version is insufficient for CUDA runtime version"))
     assert type(broken) is ProviderError
     assert all(word in str(broken) for word in (gpu, "driver version is insufficient", "doctor"))

@@ -260,7 +260,7 @@ def test_an_error_that_says_nothing_is_asked_of_the_device(opened):
 
 @pytest.mark.parametrize("text", [REFUSED, said(900, "operation not permitted when stream is capturing")])
 def test_where_recording_is_refused_the_lane_goes_on_without(opened, caplog, text):
-    memory = FailingMemory(on={"wait": {3: text}})
+    memory = FailingMemory(on={"wait": {1: text}})
     session = opened("cuda-packed", memories=lambda device: memory)
     plan = BatchPlan("packed", 128, longest=24)
     with caplog.at_level(logging.WARNING):

@@ -1,6 +1,7 @@
 """Lanes in trouble: what they keep, what they leave behind and what they tell. On the processor."""
 
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -19,11 +20,14 @@ from onnx import TensorProto, helper, numpy_helper
 import toy_bundle as toy
 from scgpt_runtime import gpu_session
 from scgpt_runtime.batching import BatchPlan, batches
-from scgpt_runtime.errors import InternalError
+from scgpt_runtime.errors import DeviceError, DeviceLostError, DeviceMemoryError, InternalError
 from scgpt_runtime.gpu_session import GpuSession
+from scgpt_runtime.lanes import Lane
 from scgpt_runtime.providers import ProviderChoice
-from toy_gpu import MODELS, FailingMemory
+from toy_gpu import LOST, MODELS, REFUSED, FailingMemory, said
 
+NO_ROOM = "Error in execution: Failed to allocate memory for requested buffer of size 1073741824"
+CAPTURING = said(900, "operation not permitted when stream is capturing")
 CHOICE = ProviderChoice("cpu", "fp32", "fp32", "cuda-lengths", 1, 1, "")
 
 
@@ -194,3 +198,117 @@ def test_a_session_may_be_collected_in_the_thread_of_its_own_lane(opened):
     worker.do(gc.collect)
     del worker
     assert ended(memories)
+
+
+def check(session, *lengths: int) -> None:
+    """Cells are answered as they should be."""
+    tokens = toy.tokens_of(list(lengths))
+    for batch in batches(tokens, toy.SETTINGS, BatchPlan("padded", 1000)):
+        for row, cell in zip(session.run(batch)["cell"], batch.cells, strict=True):
+            np.testing.assert_allclose(row, toy.answer(tokens, cell), rtol=1e-6)
+
+
+def test_a_lost_device_that_says_memory_is_lost_and_nothing_is_taken_down(opened):
+    memory = FailingMemory(on={"copy_in": {2: NO_ROOM}, "wait": {2: LOST}})
+    session = opened(memories=lambda device: memory)
+    check(session, 9)
+    inner = weakref.ref(session._lanes[0]._session)
+    with pytest.raises(DeviceLostError, match="CUDA failure 700"):
+        check(session, 9)
+    session.close()
+    assert inner() is not None  # its end would abort the process
+    assert "give_back" not in memory.calls
+    assert "end" not in memory.calls
+
+
+def test_memory_that_ran_out_is_memory_where_the_device_still_answers(opened):
+    session = opened(memories=lambda device: FailingMemory(on={"copy_in": {1: NO_ROOM}}))
+    with pytest.raises(DeviceMemoryError, match="Failed to allocate memory"):
+        check(session, 9)
+    check(session, 9)
+
+
+class Streams(FailingMemory):
+    """Counts its streams, as a GPU numbers them."""
+
+    @property
+    def stream(self):
+        return self.calls.get("start", 0)
+
+
+def test_a_stream_that_failed_to_record_is_not_used_again(tmp_path):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(MODELS["cuda-lengths"]().SerializeToString())
+    streams = []
+
+    def opener(memory, records):
+        streams.append((memory.stream, records))
+        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    memory = Streams(on={"wait": {2: REFUSED}})
+    lane = Lane(opener, memory, "x.onnx", "GPU 0", records=True)
+    try:
+        lane.open()
+        for _ in range(4):
+            lane.answer(batch_of(9).arrays)
+    finally:
+        lane.close()
+    assert streams == [(1, True), (2, False)]
+    assert memory.calls["end"] == 1
+
+
+def test_a_device_that_is_lost_as_a_session_is_opened_again_is_lost(tmp_path):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(MODELS["cuda-lengths"]().SerializeToString())
+
+    def opener(memory, records):
+        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    lane = Lane(opener, FailingMemory(on={"wait": {2: REFUSED}, "start": {2: LOST}}), "x.onnx", "GPU 0", records=True)
+    try:
+        lane.open()
+        lane.answer(batch_of(9).arrays)
+        with pytest.raises(DeviceLostError, match="GPU 0 stopped working"):
+            lane.answer(batch_of(9).arrays)
+    finally:
+        lane.close()
+
+
+@pytest.mark.parametrize("records", [True, False])
+def test_a_graph_that_others_record_is_waited_for(opened, caplog, records):
+    memory = FailingMemory(on={"copy_in": {1: CAPTURING, 2: CAPTURING}})
+    session = opened(memories=lambda device: memory, records=records)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            check(session, 9)
+    assert not caplog.records
+    assert [shape.recorded for shape in session._lanes[0]._buffers.shapes.values()] == [int(records)]
+
+
+def test_a_graph_that_others_record_for_ever_is_told_and_is_no_wrong_installation(opened, monkeypatch):
+    monkeypatch.setattr("scgpt_runtime.lanes._PAUSES", (0.0, 0.0))
+    memory = FailingMemory(on={"copy_in": dict.fromkeys((1, 2, 3), CAPTURING)})
+    session = opened(memories=lambda device: memory, records=False)
+    with pytest.raises(DeviceError, match="a process of its own") as raised:
+        check(session, 9)
+    assert "do not fit together" not in str(raised.value)
+    check(session, 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        (CAPTURING, DeviceError, "a process of its own"),
+        (
+            "CUBLAS failure 1: CUBLAS_STATUS_NOT_INITIALIZED ; GPU=0",
+            DeviceMemoryError,
+            r"ran out for .*\.onnx.*nvidia-smi",
+        ),
+        ("CUDNN failure 1001: CUDNN_STATUS_NOT_INITIALIZED ; GPU=0", DeviceMemoryError, r"ran out .*doctor"),
+    ],
+)
+def test_what_keeps_a_session_from_opening_is_no_fault_of_the_bundle(opened, text, kind, words):
+    with pytest.raises(DeviceError, match=words) as raised:
+        opened(memories=lambda device: FailingMemory(on={"start": {1: text}}))
+    assert type(raised.value) is kind
+    assert "export" not in str(raised.value)
