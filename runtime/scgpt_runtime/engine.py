@@ -25,13 +25,13 @@ from scgpt_runtime.errors import BundleError, DeviceMemoryError, InternalError, 
 from scgpt_runtime.instances import Instances
 from scgpt_runtime.manifest import GraphRecord, TokenizerSettings, vector_id
 from scgpt_runtime.opening import open_best
-from scgpt_runtime.providers import ProviderChoice
+from scgpt_runtime.providers import ON_GPU, ProviderChoice
 from scgpt_runtime.records import Sample, Ties
 from scgpt_runtime.runners import graph_for, open_head
 from scgpt_runtime.tokenizer import tokenize
 from scgpt_runtime.vocab import Vocabulary
 
-__all__ = ["RANGE_ROWS", "Engine", "EngineOptions"]
+__all__ = ["RANGE_ROWS", "Engine", "EngineOptions", "check_feed"]
 
 RANGE_ROWS = 1024
 """Rows of one range of the fixed grid that blocks lie on; no batch crosses a range."""
@@ -166,7 +166,7 @@ class Engine:
         if not of_task:
             bundle.graph(task, options.precision)  # raises, and lists the tasks there are
         for graph in of_task:
-            _check_feed(graph)
+            check_feed(graph)
             _cell_outputs(graph)
         asked = Asked(options.provider, options.precision, options.device, options.threads, options.instances)
         longest = max(settings.max_length, options.batch_tokens or 0)
@@ -248,9 +248,10 @@ class Engine:
             if self._plan.budget < tried.budget:
                 return
             if len(batch.cells) == 1 and tried.budget <= batch.lengths[0]:
+                elsewhere = ", --provider cpu none of the GPU's" if self.choice.provider in ON_GPU else ""
                 raise DeviceMemoryError(
-                    f"A single cell of {batch.lengths[0]} tokens does not fit. {error} A lower --precision needs less, "
-                    "--provider cpu none of the GPU's."
+                    f"A single cell of {batch.lengths[0]} tokens does not fit. {error} A lower --precision needs less"
+                    f"{elsewhere}."
                 ) from error
             budget = tried.budget // 2
             while len(batch.cells) > 1 and budget >= batch.n_tokens:
@@ -324,8 +325,14 @@ def _overridden(settings: TokenizerSettings, options: EngineOptions) -> Tokenize
     return dataclasses.replace(settings, **changes)
 
 
-def _check_feed(graph: GraphRecord) -> None:
-    """The graph asks for tokens and nothing else."""
+def check_feed(graph: GraphRecord) -> None:
+    """Make sure that a graph asks for tokens and nothing else.
+
+    Raises
+    ------
+    BundleError
+        It asks for more.
+    """
     unfed = [spec.name for spec in graph.inputs if spec.name not in _FED]
     if "batch" in unfed:
         raise BundleError(

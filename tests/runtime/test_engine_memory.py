@@ -122,6 +122,16 @@ def test_a_single_cell_that_does_not_fit_is_an_error_that_says_so(opened):
     assert engine.infer(short)["cell"].shape == (1, toy.DIM)
 
 
+@pytest.mark.parametrize("provider", ["cpu", "openvino", "cuda", "tensorrt"])
+def test_a_cell_that_does_not_fit_is_sent_to_a_processor_only_from_a_gpu(opened, provider):
+    engine = opened("cuda-lengths", lambda device: FailingMemory(device, room=600))
+    engine.choice = replace(engine.choice, provider=provider)
+    (batch,) = engine.batches(toy.tokens_of([200]))
+    with pytest.raises(DeviceMemoryError, match="A lower --precision needs less") as raised:
+        engine.infer(batch)
+    assert ("--provider cpu" in str(raised.value)) == (provider in ("cuda", "tensorrt"))
+
+
 def test_a_single_packed_cell_is_tried_in_smaller_sizes(opened):
     engine = opened("cuda-packed", lambda device: FailingMemory(device, room=5000), batch_tokens=2048)
     tokens = toy.tokens_of([24])
