@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_runtime.batching import BATCH_TOKENS, batches, plan_for
+from scgpt_runtime.batching import BATCH_TOKENS, BatchPlan, batches, plan_for
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import AnyBatch, Batch, TokenBlock
 from scgpt_runtime.errors import DeviceMemoryError, ProviderError
@@ -25,6 +25,7 @@ from scgpt_runtime.providers import ProviderChoice, cuda_versions, installed
 from scgpt_runtime.remembered import Remembered
 from scgpt_runtime.runners import open_graph
 from scgpt_runtime.session import GraphRunner
+from scgpt_runtime.tensorrt import bucket_for
 
 __all__ = ["LIMITS", "golden_tokens", "hardware", "one_minus_cosine", "prove", "worst_answer", "worst_of"]
 
@@ -92,8 +93,8 @@ def prove(
 def worst_answer(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner) -> float:
     """1 - cosine of the worst golden cell, whatever way the graph is taken to it.
 
-    Once, in batches as they run later; where CUDA graphs are recorded, as often as it takes (`_worst_replayed`). Where
-    memory runs out, with half the tokens in a batch, as the engine itself goes on.
+    Once, in batches as they run later; where CUDA graphs are recorded, as often as it takes (`_worst_replayed`); by
+    each of TensorRT's engines. Where memory runs out, with half the tokens in a batch, as the engine itself goes on.
 
     Parameters
     ----------
@@ -114,6 +115,8 @@ def worst_answer(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner) ->
         try:
             if replays:
                 return _worst_replayed(bundle, choice, runner, budget)
+            if choice.provider == "tensorrt":
+                return _worst_by_bucket(bundle, choice, runner, budget)
             return worst_of(golden, _vectors(golden, _batches(bundle, choice, budget), runner, choice.instances))
         except DeviceMemoryError:
             if budget <= _BUDGET:
@@ -185,6 +188,31 @@ def _worst_replayed(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner,
     passes = [found for made in (small, large, small[::-1]) for found in _vectors_by_lane(golden, made, runner, lanes)]
     passes += [_vectors(golden, made, runner, lanes) for made in (large, small)]
     return max(worst_of(golden, found) for found in passes)
+
+
+def _worst_by_bucket(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner, budget: int) -> float:
+    """The worst of all buckets of lengths: an engine was compiled for each, and every one answers the golden cells
+    that it has room for, padded to its longest.
+    """
+    golden, settings = bundle.golden(), bundle.manifest.tokenizer
+    worst, longest = 0.0, 0
+    while longest < settings.max_length:
+        longest = bucket_for(longest + 1, settings.max_length).longest
+        tokens = _no_longer_than(golden_tokens(golden), longest)
+        held = np.flatnonzero(np.diff(tokens.offsets))
+        made = batches(tokens, settings, BatchPlan("padded", budget, step=longest))
+        found = _vectors(golden, made, runner, choice.instances)
+        worst = max(worst, float(one_minus_cosine(found[held], golden.vectors[held]).max(initial=0.0)))
+    return worst
+
+
+def _no_longer_than(tokens: TokenBlock, longest: int) -> TokenBlock:
+    """The same cells; those with more tokens have none."""
+    lengths = np.diff(tokens.offsets)
+    kept = lengths <= longest
+    among = np.repeat(kept, lengths)  # (n_tokens,)
+    offsets = np.concatenate([[0], np.cumsum(np.where(kept, lengths, 0))]).astype(np.int64)
+    return replace(tokens, ids=tokens.ids[among], values=tokens.values[among], offsets=offsets)
 
 
 def _batches(bundle: Bundle, choice: ProviderChoice, budget: int) -> list[AnyBatch]:

@@ -17,7 +17,7 @@ from scgpt_runtime.batching import BatchPlan, rectangles
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import Batch
 from scgpt_runtime.choosing import Asked, layouts
-from scgpt_runtime.errors import ScgptInferError
+from scgpt_runtime.errors import DeviceMemoryError, ScgptInferError
 from scgpt_runtime.gpu_trial import cells_per_second
 from scgpt_runtime.instances import Instances
 from scgpt_runtime.machine import cores, resident
@@ -104,9 +104,11 @@ def fastest_first(
     found = _read(remembered.recall())
     if not found and remembered.possible():
         say(f"what runs {bundle.manifest.name} fastest on this machine is measured, once")
-        measured = _measure_all(bundle, tried, asked, task, opener)
-        # Where another process was first, its outcome holds: jobs that start together must not part company.
-        found = _read(remembered.keep([asdict(one) for one in measured]))
+        short: list[ProviderChoice] = []
+        found = _measure_all(bundle, tried, asked, task, opener, short)
+        if not short:  # another program's memory on the GPU says nothing of tomorrow
+            # Where another process was first, its outcome holds: jobs that start together must not part company.
+            found = _read(remembered.keep([asdict(one) for one in found]))
     return _ordered(ranked, found)
 
 
@@ -129,11 +131,16 @@ def _on_one(choice: ProviderChoice) -> ProviderChoice:
 
 
 def _measure_all(
-    bundle: Bundle, tried: tuple[ProviderChoice, ...], asked: Asked, task: str, opener: Opener
+    bundle: Bundle,
+    tried: tuple[ProviderChoice, ...],
+    asked: Asked,
+    task: str,
+    opener: Opener,
+    short: list[ProviderChoice],
 ) -> list[Measured]:
-    """Every choice as the rule lays it out, then other layouts of the best."""
+    """Every choice as the rule lays it out, then other layouts of the best; `short` gets those that lacked memory."""
     if tried[0].devices:
-        return [one for choice in tried if (one := _measure_on_gpu(bundle, choice, task, opener))]
+        return [one for choice in tried if (one := _measure_on_gpu(bundle, choice, task, opener, short))]
     cells = _cells(bundle)
     measured = [_measure(bundle, choice, task, cells, opener, weigh=choice is tried[0]) for choice in tried]
     found = [one for one in measured if one is not None]
@@ -144,12 +151,16 @@ def _measure_all(
     return found + [one for choice in layouts(chosen) if (one := _measure(bundle, choice, task, cells, opener))]
 
 
-def _measure_on_gpu(bundle: Bundle, choice: ProviderChoice, task: str, opener: Opener) -> Measured | None:
+def _measure_on_gpu(
+    bundle: Bundle, choice: ProviderChoice, task: str, opener: Opener, short: list[ProviderChoice]
+) -> Measured | None:
     runner = None
     try:
         runner = opener(bundle, task, choice)
         return _measured(choice, cells_per_second(bundle, choice, runner))
     except ScgptInferError as error:
+        if isinstance(error, DeviceMemoryError):
+            short.append(choice)
         _log.debug("%s was not measured: %s", choice.name, error)
         return None
     finally:

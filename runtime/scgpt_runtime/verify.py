@@ -5,6 +5,7 @@ Hidden states and heads were measured where the bundle was exported; their figur
 In: an opened bundle. Out: one `VerifyResult` for each way to run it. It needs neither torch nor the checkpoint.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import numpy as np
 
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.choosing import Asked, candidates
-from scgpt_runtime.engine import Engine
-from scgpt_runtime.errors import ProviderError
+from scgpt_runtime.engine import Engine, check_feed
+from scgpt_runtime.errors import ProviderError, ScgptInferError
 from scgpt_runtime.golden import Golden
 from scgpt_runtime.proof import LIMITS, worst_answer, worst_of
 from scgpt_runtime.providers import ProviderChoice
@@ -41,6 +42,8 @@ class VerifyResult:
         What `worst` may be at most.
     cells
         Number of golden cells.
+    error
+        Why nothing was answered; empty where something was.
     """
 
     precision: str
@@ -49,6 +52,7 @@ class VerifyResult:
     worst: float
     limit: float
     cells: int
+    error: str = ""
 
     @property
     def passed(self) -> bool:
@@ -80,8 +84,13 @@ def verify(
     Raises
     ------
     ProviderError
-        The provider or precision cannot be had here.
+        The provider or precision cannot be had here. Where several are proven, what fails is one of the results.
+    BundleError
+        The graph asks for what golden cells do not have.
     """
+    for graph in bundle.manifest.graphs:
+        if graph.task == "embed":
+            check_feed(graph)
     golden = bundle.golden()
     equal = _tokens_equal(bundle, golden)
     asked = dict.fromkeys((*bundle.manifest.precisions, "bf16")) if precision is None else (precision,)
@@ -94,7 +103,9 @@ def verify(
             refused.append(error)
     if not choices:
         raise refused[0]
-    return [_verify_one(bundle, golden, equal, choice, cache_dir) for choice in choices]
+    if len(choices) == 1:
+        return [_verify_one(bundle, golden, equal, choices[0], cache_dir)]
+    return [_or_failed(bundle, golden, equal, choice, cache_dir) for choice in choices]
 
 
 def _tokens_equal(bundle: Bundle, golden: Golden) -> bool:
@@ -102,6 +113,17 @@ def _tokens_equal(bundle: Bundle, golden: Golden) -> bool:
     tokens = tokenize(golden.block(), np.arange(size, dtype=np.int64), bundle.manifest.tokenizer, size)
     pairs = ((tokens.ids, golden.ids), (tokens.values, golden.values), (tokens.offsets, golden.offsets))
     return all(found.dtype == sealed.dtype and np.array_equal(found, sealed) for found, sealed in pairs)
+
+
+def _or_failed(
+    bundle: Bundle, golden: Golden, tokens_equal: bool, choice: ProviderChoice, cache_dir: Path | None
+) -> VerifyResult:
+    """What came of one of several: that it does not run must not hide the others."""
+    try:
+        return _verify_one(bundle, golden, tokens_equal, choice, cache_dir)
+    except ScgptInferError as error:
+        limit, running = LIMITS[choice.precision], f"{choice.provider} {choice.dialect}"
+        return VerifyResult(choice.precision, running, tokens_equal, math.inf, limit, golden.n_cells, str(error))
 
 
 def _verify_one(

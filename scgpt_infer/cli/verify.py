@@ -52,6 +52,8 @@ def command(bundle: str, provider: str, precision: str | None, as_json: bool) ->
 def _line(result: "VerifyResult") -> str:
     tokens = "tokens equal" if result.tokens_equal else "TOKENS DIFFER"
     verdict = "passed" if result.passed else "FAILED"
+    if result.error:
+        return f"{verdict}  {result.precision:<5} {result.provider}: {result.error}"
     return (
         f"{verdict}  {result.precision:<5} {tokens}; 1-cosine {result.worst:.1e} "
         f"(limit {result.limit:.2g}, {result.cells} cells, {result.provider})"

@@ -204,12 +204,26 @@ def test_nothing_is_measured_where_there_is_one_route_or_each_would_be_built_for
 def test_a_route_that_fails_is_passed_over(bundle, tmp_path, error):
     class Failing(Opener):
         def __call__(self, bundle, task, choice):
-            if choice is PACKED:
+            if choice == PACKED:
                 raise error
             return super().__call__(bundle, task, choice)
 
     found = fastest_first(bundle, RANKED, Asked(), "embed", tmp_path, opener=Failing(flash=0.0))
     assert [one.dialect for one in found] == ["cuda-flash", "cuda-packed", "cuda-exact", "portable"]
+
+
+def test_an_outcome_that_lacked_memory_is_not_kept(bundle, tmp_path):
+    class Full(Opener):
+        def __call__(self, bundle, task, choice):
+            if choice == PACKED:
+                raise DeviceMemoryError("another program has it all")
+            return super().__call__(bundle, task, choice)
+
+    fastest_first(bundle, RANKED, Asked(), "embed", tmp_path, opener=Full())
+    again = Opener(packed=0.0)
+    found = fastest_first(bundle, RANKED, Asked(), "embed", tmp_path, opener=again)
+    assert PACKED in again.opened
+    assert found[0].dialect == "cuda-packed"
 
 
 def test_where_every_route_fails_the_rule_stands(bundle, tmp_path):

@@ -17,7 +17,10 @@ from scgpt_runtime.manifest import CUDA_DIALECTS
 from scgpt_runtime.proof import prove, worst_answer
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.routes import CudaVersions
+from scgpt_runtime.tensorrt import bucket_for
 from toy_gpu import MODELS
+
+LONGEST = 1200
 
 
 def choice_of(dialect, instances=2):
@@ -164,3 +167,45 @@ def test_verify_judges_replays_too(bundle, monkeypatch):
     assert not any(result.passed for result in verify.verify(bundle, "cuda", "fp16"))
     monkeypatch.setattr(verify, "open_graph", lambda *_: Lanes(bundle.golden()))
     assert all(result.passed for result in verify.verify(bundle, "cuda", "fp16"))
+
+
+def test_verify_tells_of_what_fails_beside_what_runs(bundle, monkeypatch):
+    def opened(bundle, task, choice, cache_dir):
+        if choice.dialect == "cuda-packed":
+            raise DeviceMemoryError("no room")
+        return Lanes(bundle.golden())
+
+    monkeypatch.setattr(verify, "candidates", lambda *_: (choice_of("cuda-packed"), choice_of("cuda-flash")))
+    monkeypatch.setattr(verify, "open_graph", opened)
+    failed, passed = verify.verify(bundle, "cuda", "fp16")
+    assert passed.passed
+    assert not failed.passed
+    assert (failed.provider, failed.error) == ("cuda cuda-packed", "no room")
+
+
+def test_each_of_tensorrts_engines_is_proven(tmp_path):
+    class Engines:
+        """Answers as the model does, but for one bucket, which may be wrong."""
+
+        provider = "an engine"
+
+        def __init__(self, golden, wrong=0):
+            self.golden, self.wrong, self.lengths = golden, wrong, set()
+
+        def run(self, batch):
+            longest = bucket_for(batch.ids.shape[1], LONGEST).longest
+            self.lengths.add(longest)
+            sign = -1 if longest == self.wrong else 1
+            return {"cell": sign * self.golden.vectors[batch.cells]}
+
+        def close(self):
+            pass
+
+    settings = replace(toy.SETTINGS, max_length=LONGEST)
+    bundle = Bundle.open(toy.write(tmp_path / "toy", tokenizer=settings))
+    choice = ProviderChoice("tensorrt", "fp32", "fp32", "portable", 1, 1, "by rule", (0,))
+    engines = Engines(bundle.golden())
+    assert worst_answer(bundle, choice, engines) < 1e-12
+    assert engines.lengths == {256, 512, 768, 1216}
+    for wrong in engines.lengths:
+        assert worst_answer(bundle, choice, Engines(bundle.golden(), wrong)) > 1

@@ -6,7 +6,8 @@ import pytest
 
 import toy_bundle as toy
 from scgpt_runtime.bundle import Bundle, seal
-from scgpt_runtime.errors import ProviderError
+from scgpt_runtime.errors import BundleError, ProviderError
+from scgpt_runtime.manifest import TensorSpec
 from scgpt_runtime.proof import one_minus_cosine
 from scgpt_runtime.verify import verify
 
@@ -58,6 +59,13 @@ def test_a_cell_without_a_vector_fails(tmp_path):
     (result,) = verify(resealed(folder, toy.golden()), "cpu")
     assert result.worst == math.inf
     assert not result.passed
+
+
+def test_a_graph_that_asks_for_batch_labels_is_refused_with_the_reason(tmp_path):
+    (graph,) = toy.manifest().graphs
+    asks = replace(graph, inputs=(*graph.inputs, TensorSpec("batch", "int32", ("cells",))))
+    with pytest.raises(BundleError, match="asks for a batch label"):
+        verify(Bundle.open(toy.write(tmp_path / "toy", graphs=(asks,))))
 
 
 def test_a_precision_that_is_not_sealed_is_refused(tmp_path):
