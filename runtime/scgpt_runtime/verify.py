@@ -61,7 +61,11 @@ class VerifyResult:
 
 
 def verify(
-    bundle: Bundle, provider: str = "auto", precision: str | None = None, cache_dir: Path | None = None
+    bundle: Bundle,
+    provider: str = "auto",
+    precision: str | None = None,
+    cache_dir: Path | None = None,
+    device: str = "auto",
 ) -> list[VerifyResult]:
     """Run a bundle's golden cells on this machine.
 
@@ -75,6 +79,8 @@ def verify(
         One precision; None: every one that is sealed, and bf16 where it is computed.
     cache_dir
         Where a provider that compiles keeps what it has compiled; None: nowhere.
+    device
+        Which GPUs, as `scgpt_runtime.choosing.Asked` takes them; their lanes are proven one by one.
 
     Returns
     -------
@@ -98,7 +104,7 @@ def verify(
     refused: list[ProviderError] = []
     for name in asked:
         try:
-            choices += candidates(bundle.manifest, Asked(provider, name))
+            choices += candidates(bundle.manifest, Asked(provider, name, device))
         except ProviderError as error:
             refused.append(error)
     if not choices:

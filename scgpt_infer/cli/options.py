@@ -11,7 +11,15 @@ import click
 
 from scgpt_infer.options import CHOICES, MIN_MATCH
 
-__all__ = ["cells_options", "engine_options", "json_option", "model_option", "path_type", "quiet_option"]
+__all__ = [
+    "cells_options",
+    "device_option",
+    "engine_options",
+    "json_option",
+    "model_option",
+    "path_type",
+    "quiet_option",
+]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -28,6 +36,10 @@ model_option = click.option(
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; only what went wrong.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="GPUs: auto (one), all, or numbers such as 0 or 0,1."
+)
+
 _ENGINE = (
     click.option(
         "--provider",
@@ -43,9 +55,7 @@ _ENGINE = (
         show_default=True,
         help="Of the bundle, or bf16 with openvino; part of the vector id.",
     ),
-    click.option(
-        "--device", default="auto", show_default=True, help="GPUs: auto (one), all, or numbers such as 0 or 0,1."
-    ),
+    device_option,
     click.option("--threads", type=click.IntRange(min=1), help="Cores in all.  [default: those this process may use]"),
     click.option(
         "--instances", type=click.IntRange(min=1), help="Batches answered at a time.  [default: as many as pays here]"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scgpt_infer.cli.options import json_option
+from scgpt_infer.cli.options import device_option, json_option
 from scgpt_infer.options import CHOICES
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ FAILED = 2
     type=click.Choice([word for word in CHOICES["precision"] if word != "auto"]),
     help="One only.  [default: all of the bundle]",
 )
+@device_option
 @json_option
-def command(bundle: str, provider: str, precision: str | None, as_json: bool) -> int:
+def command(bundle: str, provider: str, precision: str | None, device: str, as_json: bool) -> int:
     """Run the golden cells of BUNDLE (a folder, a zip, or demo) here and compare.
 
     The tokens must be equal bit for bit, and each precision's worst cell must lie within its limit of the fp32
@@ -41,7 +42,7 @@ def command(bundle: str, provider: str, precision: str | None, as_json: bool) ->
     from scgpt_infer.models import lasting_cache, resolve
     from scgpt_runtime.verify import verify
 
-    results = verify(resolve(bundle), provider, precision, lasting_cache())
+    results = verify(resolve(bundle), provider, precision, lasting_cache(), device)
     if as_json:
         click.echo(json.dumps([_plain(result) for result in results], indent=2))
     else:

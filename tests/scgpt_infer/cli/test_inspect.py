@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from scgpt_infer import cli
 from scgpt_infer.cli.inspect import report
+from scgpt_runtime import choosing
 from scgpt_runtime.bundle import Bundle
 
 
@@ -46,6 +47,12 @@ def test_verify_proves_every_precision_here(tiny_bundle, capsys):
     assert {"fp32", "fp16", "int8"} <= {result["precision"] for result in results}
     assert {result["provider"].split()[0] for result in results} == {"CPUExecutionProvider", "OpenVINO"}
     assert all(result["passed"] and result["tokens_equal"] for result in results)
+
+
+def test_verify_takes_a_gpu_by_number_or_says_why_not(toy_model, capsys, monkeypatch):
+    monkeypatch.setattr(choosing, "obstacle", lambda provider: "None is there.")
+    assert cli.run(["verify", str(toy_model), "--device", "3"]) == 2
+    assert "device is '3', but no GPU can be used. None is there." in capsys.readouterr().err
 
 
 def test_a_bundle_that_answers_otherwise_fails_verify_with_2(toy_model, tmp_path, capsys):
