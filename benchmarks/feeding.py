@@ -76,16 +76,18 @@ class Clock:
 
     def __init__(self, dim: int, pace: float | None) -> None:
         self._dim, self._pace = dim, pace
-        self._device = threading.Lock()
+        self._told = threading.Lock()
+        self._free_at = 0.0
         self.busy = 0.0
 
     def run(self, batch: AnyBatch) -> dict[str, NDArray[Any]]:
-        """Ones, after the time that the batch takes."""
+        """Ones, after the batches before it and the time that it takes itself."""
         if self._pace is not None:
-            with self._device:
-                started = time.perf_counter()
-                time.sleep(flop(batch.lengths.astype(np.int64)) / self._pace)
-                self.busy += time.perf_counter() - started
+            seconds = flop(batch.lengths.astype(np.int64)) / self._pace
+            with self._told:
+                self.busy += seconds
+                self._free_at = done = max(self._free_at, time.perf_counter()) + seconds
+            time.sleep(max(0.0, done - time.perf_counter()))
         return {"cell": np.ones((len(batch.cells), self._dim), np.float32)}
 
     def feed(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
