@@ -21,7 +21,7 @@ from scgpt_infer.summary import BadCell
 from scgpt_infer.writers.sink import Part, Record, Sink
 from scgpt_runtime.cells import CellBlock, Result
 from scgpt_runtime.engine import RANGE_ROWS
-from scgpt_runtime.errors import CellsError, DeviceError, DeviceMemoryError, InternalError
+from scgpt_runtime.errors import CellsError, DeviceError, DeviceLostError, DeviceMemoryError, InternalError
 
 __all__ = ["FULL", "LOST", "Answering", "Progress", "Tally", "run"]
 
@@ -30,6 +30,8 @@ LOST = "the device was lost"
 
 FULL = "the device's memory ran out"
 """Why rows have no result that were not done when one cell alone did not fit any more."""
+
+_WHY = {DeviceLostError: LOST, DeviceMemoryError: FULL}
 
 Progress = Callable[[int, int], None]
 """Called with the number of cells done and the number in all."""
@@ -128,7 +130,7 @@ def run(
     except DeviceError as error:
         if rows.done == len(rows.bad):
             raise
-        told = rows.give_up(total, FULL if isinstance(error, DeviceMemoryError) else LOST, record)
+        told = rows.give_up(total, _WHY.get(type(error), "the device failed"), record)
         raise type(error)(f"{error} {output} holds what was done: {told}.") from error
     if rows.done != total:
         raise InternalError(f"{rows.done:,} of {total:,} rows have come back.")

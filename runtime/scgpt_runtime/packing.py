@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scgpt_runtime.cells import PackedBatch, TokenBlock
 from scgpt_runtime.manifest import TokenizerSettings
 
-__all__ = ["packed", "pad_level"]
+__all__ = ["packed", "pad_level", "token_places"]
 
 _UNIT = 128
 """Sizes are multiples of this: whole tiles of the kernels that multiply and attend."""
@@ -99,15 +99,22 @@ def _pack(
         ids,
         values,
         offsets.astype(np.int32),
-        _places(each, width),
+        token_places(each, width),
         np.where(each > 0, offsets[:-1], 0).astype(np.int32),
         cells,
     )
 
 
-def _places(each: NDArray[np.int64], width: int) -> NDArray[np.int32]:
-    """(rows, width) where tokens lie in the padded rectangle, then where padding lies; as ONNX Runtime's
+def token_places(each: NDArray[np.int64], width: int) -> NDArray[np.int32]:
+    """(rows, width) int32 where tokens lie in the padded rectangle, then where padding lies; as ONNX Runtime's
     ``RemovePadding`` gives its ``token_offset``.
+
+    Parameters
+    ----------
+    each
+        (rows,) tokens of each row.
+    width
+        Most tokens of a row.
     """
     real = (np.arange(width) < each[:, None]).ravel()
     places = np.concatenate([np.flatnonzero(real), np.flatnonzero(~real)])

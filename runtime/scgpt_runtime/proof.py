@@ -16,11 +16,12 @@ from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import AnyBatch, Batch, TokenBlock
 from scgpt_runtime.errors import DeviceMemoryError, ProviderError
 from scgpt_runtime.golden import Golden
+from scgpt_runtime.gpu_session import GpuSession
 from scgpt_runtime.gpus import driver, gpus
 from scgpt_runtime.instances import Instances
 from scgpt_runtime.machine import processor
 from scgpt_runtime.manifest import CUDA_DIALECTS, TokenizerSettings
-from scgpt_runtime.packing import pad_level
+from scgpt_runtime.packing import pad_level, token_places
 from scgpt_runtime.providers import ProviderChoice, cuda_versions, installed
 from scgpt_runtime.remembered import Remembered
 from scgpt_runtime.runners import open_graph
@@ -34,6 +35,9 @@ LIMITS = {"fp32": 1e-6, "fp16": 1e-4, "bf16": 1e-3, "int8": 1e-2}
 
 _BUDGET = 256
 """Tokens of a batch on a processor; on a GPU those that run later, since kernels are chosen by shape."""
+
+_RECIPE = 2
+"""Raised when more is proven than before, so that what was proven less thoroughly is proven again."""
 
 _PARTS = 8
 """Where recordings are proven, the small batches hold at most this part of what a large one does."""
@@ -74,18 +78,18 @@ def prove(
     # What TensorRT compiles depends on more than a key could hold: it is proven at each start.
     lasting = None if choice.provider == "tensorrt" else cache_dir
     remembered = Remembered(lasting, "proofs", _depends_on(bundle, choice))
-    known = remembered.recall()
+    known, recorded = remembered.recall(), True
     if isinstance(known, float):
         worst = known
     else:
-        worst = _worst(bundle, choice, runner if task == "embed" else None, cache_dir)
+        worst, recorded = _worst(bundle, choice, runner if task == "embed" else None, cache_dir)
     if not worst <= LIMITS[choice.precision]:
         raise ProviderError(
             f"{runner.provider} in {choice.precision} answers wrongly on this machine: 1 - cosine of the worst golden "
             f"cell is {worst:.2g}, at most {LIMITS[choice.precision]:.2g} is allowed. "
             "Take --provider cpu, or another --precision."
         )
-    if known != worst and math.isfinite(worst):
+    if known != worst and math.isfinite(worst) and recorded:
         remembered.keep(worst)
     return worst
 
@@ -158,10 +162,15 @@ def hardware(devices: tuple[int, ...]) -> list[str]:
     return [*kinds, found.name if found else "", f"cuDNN {versions.cudnn}"]
 
 
-def _worst(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner | None, cache_dir: Path | None) -> float:
+def _worst(
+    bundle: Bundle, choice: ProviderChoice, runner: GraphRunner | None, cache_dir: Path | None
+) -> tuple[float, bool]:
+    """The worst golden cell, and whether that holds for later: not where a GPU stopped recording on the way."""
     opened = runner or open_graph(bundle, "embed", choice, cache_dir)
+    before = isinstance(opened, GpuSession) and opened.recording
     try:
-        return worst_answer(bundle, choice, opened)
+        worst = worst_answer(bundle, choice, opened)
+        return worst, not before or opened.recording
     finally:
         if runner is None:
             opened.close()
@@ -221,12 +230,16 @@ def _batches(bundle: Bundle, choice: ProviderChoice, budget: int) -> list[AnyBat
 
 
 def _emptied(batch: AnyBatch, settings: TokenizerSettings) -> AnyBatch:
-    """A batch of the same shapes that holds padding alone."""
+    """A batch of the same shapes that holds padding alone, in cells of other lengths."""
     ids = np.full_like(batch.ids, settings.pad_id)
     values = np.full_like(batch.values, pad_level(settings, batch.values.dtype))
     if isinstance(batch, Batch):
         return replace(batch, ids=ids, values=values, lengths=np.ones_like(batch.lengths))
-    return replace(batch, ids=ids, values=values)
+    each = np.diff(batch.offsets.astype(np.int64))[::-1]  # (rows,)
+    offsets = np.concatenate([[0], np.cumsum(each)]).astype(np.int32)
+    firsts = np.where(each > 0, offsets[:-1], 0).astype(np.int32)
+    places = token_places(each, batch.places.shape[1])
+    return replace(batch, ids=ids, values=values, offsets=offsets, places=places, firsts=firsts)
 
 
 def _vectors(golden: Golden, made: Sequence[AnyBatch], runner: GraphRunner, instances: int) -> NDArray[np.float32]:
@@ -258,4 +271,6 @@ def _depends_on(bundle: Bundle, choice: ProviderChoice) -> dict[str, object]:
         "precision": choice.precision,
         "version": installed(),
         "hardware": hardware(choice.devices),
+        "lanes": choice.instances if choice.devices else None,
+        "recipe": _RECIPE,
     }

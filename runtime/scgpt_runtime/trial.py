@@ -17,7 +17,7 @@ from scgpt_runtime.batching import BatchPlan, rectangles
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import Batch
 from scgpt_runtime.choosing import Asked, layouts
-from scgpt_runtime.errors import DeviceMemoryError, ScgptInferError
+from scgpt_runtime.errors import DeviceError, ScgptInferError
 from scgpt_runtime.gpu_trial import cells_per_second
 from scgpt_runtime.instances import Instances
 from scgpt_runtime.machine import cores, resident
@@ -35,6 +35,9 @@ _MARGIN = 1.1
 
 _MARGIN_OF_ROUTES = 1.03
 """Between the routes of one precision on a GPU the rule's order is an expectation, and little else runs there."""
+
+_RECIPE = 2
+"""Raised when choices are measured in another way, so that older outcomes hold no more."""
 
 Opener = Callable[[Bundle, str, ProviderChoice], GraphRunner]
 
@@ -104,9 +107,9 @@ def fastest_first(
     found = _read(remembered.recall())
     if not found and remembered.possible():
         say(f"what runs {bundle.manifest.name} fastest on this machine is measured, once")
-        short: list[ProviderChoice] = []
-        found = _measure_all(bundle, tried, asked, task, opener, short)
-        if not short:  # another program's memory on the GPU says nothing of tomorrow
+        failed: list[ProviderChoice] = []
+        found = _measure_all(bundle, tried, asked, task, opener, failed)
+        if not failed:  # what another program does to the GPU today says nothing of tomorrow
             # Where another process was first, its outcome holds: jobs that start together must not part company.
             found = _read(remembered.keep([asdict(one) for one in found]))
     return _ordered(ranked, found)
@@ -136,11 +139,11 @@ def _measure_all(
     asked: Asked,
     task: str,
     opener: Opener,
-    short: list[ProviderChoice],
+    failed: list[ProviderChoice],
 ) -> list[Measured]:
-    """Every choice as the rule lays it out, then other layouts of the best; `short` gets those that lacked memory."""
+    """Every choice as the rule lays it out, then other layouts of the best; `failed` gets those whose device failed."""
     if tried[0].devices:
-        return [one for choice in tried if (one := _measure_on_gpu(bundle, choice, task, opener, short))]
+        return [one for choice in tried if (one := _measure_on_gpu(bundle, choice, task, opener, failed))]
     cells = _cells(bundle)
     measured = [_measure(bundle, choice, task, cells, opener, weigh=choice is tried[0]) for choice in tried]
     found = [one for one in measured if one is not None]
@@ -152,15 +155,15 @@ def _measure_all(
 
 
 def _measure_on_gpu(
-    bundle: Bundle, choice: ProviderChoice, task: str, opener: Opener, short: list[ProviderChoice]
+    bundle: Bundle, choice: ProviderChoice, task: str, opener: Opener, failed: list[ProviderChoice]
 ) -> Measured | None:
     runner = None
     try:
         runner = opener(bundle, task, choice)
         return _measured(choice, cells_per_second(bundle, choice, runner))
     except ScgptInferError as error:
-        if isinstance(error, DeviceMemoryError):
-            short.append(choice)
+        if isinstance(error, DeviceError):
+            failed.append(choice)
         _log.debug("%s was not measured: %s", choice.name, error)
         return None
     finally:
@@ -290,5 +293,6 @@ def _depends_on(bundle: Bundle, tried: tuple[ProviderChoice, ...], asked: Asked,
         "ranked": [_key(choice) for choice in tried],
         "hardware": hardware(devices),
         "versions": installed(),
+        "recipe": _RECIPE,
         **where,
     }

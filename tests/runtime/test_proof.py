@@ -209,3 +209,32 @@ def test_each_of_tensorrts_engines_is_proven(tmp_path):
     assert engines.lengths == {256, 512, 768, 1216}
     for wrong in engines.lengths:
         assert worst_answer(bundle, choice, Engines(bundle.golden(), wrong)) > 1
+
+
+def test_a_packed_batch_is_recorded_with_cells_of_other_lengths(bundle):
+    (batch, *_) = proof._batches(bundle, choice_of("cuda-packed"), 4096)
+    other = proof._emptied(batch, bundle.manifest.tokenizer)
+    assert {name: array.shape for name, array in other.arrays.items()} == {
+        name: array.shape for name, array in batch.arrays.items()
+    }
+    for name in ("offsets", "places", "firsts"):
+        assert not np.array_equal(getattr(other, name), getattr(batch, name))
+    assert other.offsets[-1] == batch.offsets[-1]
+    assert sorted(other.places.ravel()) == sorted(batch.places.ravel())
+
+
+def test_a_proof_without_all_recordings_is_not_kept(bundle, tmp_path, monkeypatch):
+    class Ceasing(Lanes):
+        """Stops recording on the way, as a GPU may that another program records on."""
+
+        recording = True
+
+        def run(self, batch):
+            self.recording = False
+            return super().run(batch)
+
+    monkeypatch.setattr(proof, "GpuSession", Lanes)
+    choice = choice_of("cuda-flash")
+    assert prove(bundle, choice, Ceasing(bundle.golden()), "embed", tmp_path) < 1e-12
+    with pytest.raises(ProviderError, match="answers wrongly"):  # proven again, or it would pass
+        prove(bundle, choice, Ceasing(bundle.golden(), fault="stale"), "embed", tmp_path)

@@ -94,6 +94,14 @@ def test_memory_that_runs_out_for_one_cell_keeps_what_was_done(toy_h5ad, toy_mod
     assert facts["incomplete"].startswith(FULL)
 
 
+def test_another_failure_of_the_device_is_not_told_as_a_lost_one(toy_h5ad, toy_model, lost_after, tmp_path):
+    lost_after(1, DeviceError)
+    with pytest.raises(DeviceError, match="holds what was done"):
+        si.embed_file(toy_h5ad, tmp_path / "out.csv", toy_model)
+    _, reasons, _ = read(tmp_path / "out.csv")
+    assert set(reasons[RANGE_ROWS:]) == {"the device failed"}
+
+
 @pytest.mark.parametrize("inplace", [True, False])
 def test_in_memory_the_rows_that_were_done_come_with_the_error(toy_adata, toy_model, expected, lost_after, inplace):
     lost_after(1)
