@@ -9,7 +9,8 @@ RuntimeError from another. Out: `Failure`, or an error of our tree. It touches n
 | allocate memory", "Available memory of A is smaller than requested bytes" |                                      |
 | CUBLAS and CUDNN STATUS_NOT_INITIALIZED: no room for what they start with | MEMORY, most often                   |
 | CUDA failure 46, 214, 220, 700, 702, 709, 710, 714 to 719, 999            | LOST: every later call fails as well |
-| CUDA failure 35, 36, 100, 101, 209, 803, 804                              | INSTALLATION: driver, build, GPU     |
+| CUDA failure 3: most often in a process forked from one that used CUDA    | INSTALLATION: driver, build, GPU,    |
+| CUDA failure 35, 36, 100, 101, 209, 803, 804                              | or how the process was started       |
 | CUDA failure 900 to 908                                                   | CAPTURE: a graph is recorded, and    |
 |                                                                           | fails, or is in the way of others    |
 | anything else                                                             | OTHER: only we can have caused it    |
@@ -39,7 +40,7 @@ class Failure(Enum):
 _CODES = {
     2: Failure.MEMORY,
     **dict.fromkeys((46, 214, 220, 700, 702, 709, 710, *range(714, 720), 999), Failure.LOST),
-    **dict.fromkeys((35, 36, 100, 101, 209, 803, 804), Failure.INSTALLATION),
+    **dict.fromkeys((3, 35, 36, 100, 101, 209, 803, 804), Failure.INSTALLATION),
     **dict.fromkeys(range(900, 909), Failure.CAPTURE),
 }
 _CODE = re.compile(r"\bCUDA (?:failure|error) (\d+)")
@@ -54,7 +55,7 @@ _TEXTS = (
     (Failure.CAPTURE, r"when stream is capturing|during capture|stream capture"),
     (
         Failure.INSTALLATION,
-        r"no kernel image is available|driver version is insufficient|no CUDA-capable device"
+        r"initialization error|no kernel image is available|driver version is insufficient|no CUDA-capable device"
         r"|unsupported display driver",
     ),
     (
@@ -120,6 +121,12 @@ def recorded_elsewhere(device: str, said: str) -> DeviceError:
 
 def not_set_up(device: str, said: str) -> ProviderError:
     """The error for a GPU that never worked."""
+    if re.search(r"\bCUDA (?:failure|error) 3\b|initialization error", said, re.IGNORECASE):
+        return ProviderError(
+            f"{device} cannot be used: {told(said)}. CUDA does not start in a process that was forked from one that "
+            "had used it: start workers afresh, by multiprocessing.set_start_method('spawn'). If this one was not "
+            "forked, `scgpt-infer doctor` says what else is wrong."
+        )
     return ProviderError(
         f"{device} cannot be used: {told(said)}. Driver, GPU and the installed onnxruntime-gpu do not fit together: "
         "`scgpt-infer doctor` says how to mend it, and --provider cpu runs without."

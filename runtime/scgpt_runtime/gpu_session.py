@@ -6,6 +6,7 @@ choice for provider ``cpu`` the same code runs on the processor: that is how it 
 
 import atexit
 import logging
+import os
 import queue
 import weakref
 from collections.abc import Callable, Mapping
@@ -38,6 +39,8 @@ before goes on reading where it was, without any error."""
 
 _log = logging.getLogger(__name__)
 _at_work: "weakref.WeakSet[Lane]" = weakref.WeakSet()
+_on_gpu_in: set[int] = set()
+"""Processes that went to a GPU: this one, and those that it was forked from."""
 
 Memories = Callable[[int], DeviceMemory]
 
@@ -93,15 +96,15 @@ class GpuSession:
         Raises
         ------
         ProviderError
-            A GPU cannot be used, or ONNX Runtime cannot run the graph on it.
+            A GPU cannot be used, ONNX Runtime cannot run the graph on it, or this process was forked from one that
+            had used a GPU.
         DeviceMemoryError
             A GPU has no room for the graph.
         MissingDependencyError
             A package is not installed.
         """
-        problem = obstacle(choice.provider) if choice.provider in ON_GPU else None
-        if problem:
-            raise ProviderError(problem)
+        if choice.provider in ON_GPU:
+            _check_gpu(path, choice)
         make = memories or (CudaMemory if choice.provider in ON_GPU else HostMemory)
         records = choice.dialect.startswith("cuda-") if records is None else records
         opener = _opener(path, choice)
@@ -123,6 +126,11 @@ class GpuSession:
     def provider(self) -> str:
         """Provider that runs, with the version of ONNX Runtime, as parity records name it."""
         return self._lanes[0].provider
+
+    @property
+    def recording(self) -> bool:
+        """Whether all lanes were asked to record CUDA graphs, and still do."""
+        return all(lane.recording for lane in self._lanes)
 
     def run(self, batch: AnyBatch) -> dict[str, NDArray[Any]]:
         """Answer a batch of cells."""
@@ -226,6 +234,19 @@ def cuda_options(device: int, stream: int, dialect: str, records: bool) -> dict[
         "arena_extend_strategy": "kSameAsRequested",
     }
     return options | ({"sdpa_kernel": _CUDNN_ATTENTION} if dialect == "cuda-lengths" else {})
+
+
+def _check_gpu(path: Path, choice: ProviderChoice) -> None:
+    """Raise where a GPU cannot be used; the fork first, after which the driver says what misleads."""
+    if _on_gpu_in - {os.getpid()}:
+        raise ProviderError(
+            f"{path} cannot be opened on a GPU here: this process was forked from one that had used a GPU, and CUDA "
+            "does not start again after that. Start workers afresh: multiprocessing.set_start_method('spawn')."
+        )
+    problem = obstacle(choice.provider)
+    if problem:
+        raise ProviderError(problem)
+    _on_gpu_in.add(os.getpid())
 
 
 def _opener(path: Path, choice: ProviderChoice) -> Opener:

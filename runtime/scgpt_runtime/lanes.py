@@ -9,6 +9,7 @@ own, because what one run leaves behind in a session's memory is what the next o
 
 import ctypes
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -47,7 +48,16 @@ _PAUSES = (0.05, 0.2, 0.8)
 """Seconds between tries while others in this process record a CUDA graph, which takes them about so long."""
 
 _TURNS = Turns()
-"""One for the process, as CUDA's rule is."""
+"""One for the process, as CUDA's rule is; in one that was forked, whoever held it is not there to let go."""
+
+
+def _renew_turns() -> None:
+    global _TURNS
+    _TURNS = Turns()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_turns)
 
 _log = logging.getLogger(__name__)
 
@@ -124,6 +134,11 @@ class Lane:
         """Whether this process opened it; in one that was forked it has no thread, and never answers."""
         return self._worker.here
 
+    @property
+    def recording(self) -> bool:
+        """Whether it was asked to record CUDA graphs, and still does: one that fails to record goes on without."""
+        return self._records
+
     def close(self, seconds: float = _JOIN_SECONDS) -> None:
         """Let go of all, in the lane's thread, after the run that it is at; that is waited for so many seconds."""
         if self.here:
@@ -133,9 +148,8 @@ class Lane:
 
     def _start(self) -> None:
         try:
-            with _TURNS.together():
-                self._memory.start()
-                self._open()
+            _patiently(self._memory.start)
+            _patiently(self._open)
         except ScgptInferError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no base class
@@ -335,9 +349,23 @@ class Lane:
 
     def _end(self) -> None:
         self._let_go(broken=self._lost)
-        if not self._lost:
+        if not self._stuck:  # a session that is kept still has the stream
             with _TURNS.together():
                 self._memory.end()
+
+
+def _patiently(call: Callable[[], None]) -> None:
+    """Call something of a device's, and again after each pause while others in this process record a CUDA graph."""
+    for pause in _PAUSES:
+        try:
+            with _TURNS.together():
+                return call()
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            if meaning(str(error)) is not Failure.CAPTURE:
+                raise
+        time.sleep(pause)
+    with _TURNS.together():
+        return call()
 
 
 def _keep(what: Any) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from scgpt_runtime.errors import InternalError
+from scgpt_runtime.errors import InternalError, ScgptInferError
 
 __all__ = ["Turns", "Worker"]
 
@@ -128,11 +128,22 @@ def _answer(future: Future[_Made], function: Callable[..., _Made], arguments: tu
 
 
 def _without_frames(error: BaseException) -> BaseException:
-    """An error as another thread may keep it: its frames would keep what they name, such as a session, as long."""
-    if _log.isEnabledFor(logging.DEBUG):
-        _log.debug("%s", "".join(traceback.format_exception(error)))
-    link: BaseException | None = error
-    while link is not None:
-        link.__traceback__ = None
-        link = link.__context__
+    """An error as another thread may keep it: its frames would keep what they name, such as a session, as long.
+
+    Where they were is kept as text: in a note on what may be a bug, in the log at DEBUG for all.
+    """
+    bug = isinstance(error, InternalError) or not isinstance(error, ScgptInferError)
+    if bug or _log.isEnabledFor(logging.DEBUG):
+        text = "".join(traceback.format_exception(error))
+        _log.debug("%s", text)
+        if bug:
+            error.add_note(f"In thread {threading.current_thread().name!r}:\n{text.rstrip()}")
+    links: list[BaseException | None] = [error]
+    seen: set[int] = set()  # errors may be each other's cause in a circle
+    while links:
+        link = links.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            link.__traceback__ = None
+            links += [link.__context__, link.__cause__]
     return error

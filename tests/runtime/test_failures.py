@@ -22,6 +22,8 @@ SAID = [
     (Failure.LOST, said(46, "all CUDA-capable devices are busy or unavailable")),
     (Failure.LOST, said(999, "unknown error")),
     (Failure.LOST, "[TensorRT] Cuda Runtime (an illegal memory access was encountered)"),
+    (Failure.INSTALLATION, said(3, "initialization error")),
+    (Failure.INSTALLATION, "CUDA error: initialization error"),
     (Failure.INSTALLATION, said(35, "CUDA driver version is insufficient for CUDA runtime version")),
     (Failure.INSTALLATION, said(100, "no CUDA-capable device is detected")),
     (Failure.INSTALLATION, said(209, "no kernel image is available for execution on the device")),
@@ -70,3 +72,6 @@ def test_errors_name_the_device_and_what_to_do():
     broken = not_set_up(gpu, said(35, "CUDA driver version is insufficient for CUDA runtime version"))
     assert type(broken) is ProviderError
     assert all(word in str(broken) for word in (gpu, "driver version is insufficient", "doctor"))
+    assert "spawn" not in str(broken)
+    forked = not_set_up(gpu, said(3, "initialization error"))
+    assert all(word in str(forked) for word in (gpu, "CUDA failure 3", "forked", "spawn", "doctor"))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import toy_bundle as toy
+from scgpt_runtime import gpu_session
 from scgpt_runtime.batching import BatchPlan, batches, plan_for
 from scgpt_runtime.cells import TokenBlock
 from scgpt_runtime.device_memory import HostMemory
@@ -339,6 +340,19 @@ def test_a_gpu_that_is_not_there_is_an_error_never_a_processor(tmp_path):
     with pytest.raises(ProviderError, match="CPUExecutionProvider"):
         GpuSession.open(written(tmp_path), replace(CHOICE, provider="cuda", devices=(0,)), memories=HostMemory)
     assert not working()
+
+
+def test_a_process_that_was_forked_from_one_on_a_gpu_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_session, "_on_gpu_in", set())
+    monkeypatch.setattr(gpu_session, "obstacle", lambda provider: None)
+    path, choice = written(tmp_path), replace(CHOICE, provider="cuda", devices=(0,))
+    for _ in range(2):  # the same process may try again
+        with pytest.raises(ProviderError, match="CPUExecutionProvider"):
+            GpuSession.open(path, choice, memories=HostMemory)
+    monkeypatch.setattr(gpu_session, "_on_gpu_in", {pid + 1 for pid in gpu_session._on_gpu_in})
+    with pytest.raises(ProviderError, match=r"forked from one that had used a GPU.*spawn"):
+        GpuSession.open(path, choice, memories=HostMemory)
+    GpuSession.open(path, CHOICE).close()  # a processor is no matter of CUDA's
 
 
 def test_options_of_the_provider():

@@ -307,8 +307,78 @@ def test_a_graph_that_others_record_for_ever_is_told_and_is_no_wrong_installatio
         ("CUDNN failure 1001: CUDNN_STATUS_NOT_INITIALIZED ; GPU=0", DeviceMemoryError, r"ran out .*doctor"),
     ],
 )
-def test_what_keeps_a_session_from_opening_is_no_fault_of_the_bundle(opened, text, kind, words):
+def test_what_keeps_a_session_from_opening_is_no_fault_of_the_bundle(opened, monkeypatch, text, kind, words):
+    monkeypatch.setattr("scgpt_runtime.lanes._PAUSES", (0.0,))
     with pytest.raises(DeviceError, match=words) as raised:
-        opened(memories=lambda device: FailingMemory(on={"start": {1: text}}))
+        opened(memories=lambda device: FailingMemory(on={"start": {1: text, 2: text}}))
     assert type(raised.value) is kind
     assert "export" not in str(raised.value)
+
+
+@pytest.mark.parametrize("step", ["start", "open"])
+def test_opening_waits_for_a_graph_that_others_record(tmp_path, monkeypatch, step):
+    monkeypatch.setattr("scgpt_runtime.lanes._PAUSES", (0.0, 0.0))
+    (tmp_path / "x.onnx").write_bytes(MODELS["cuda-lengths"]().SerializeToString())
+    tried = []
+
+    def opener(memory, records):
+        tried.append(1)
+        if step == "open" and len(tried) < 3:
+            raise RuntimeError(CAPTURING)
+        return onnxruntime.InferenceSession(str(tmp_path / "x.onnx"), providers=["CPUExecutionProvider"])
+
+    memory = FailingMemory(on={"start": {1: CAPTURING, 2: CAPTURING}} if step == "start" else None)
+    lane = Lane(opener, memory, "x.onnx", "GPU 0", records=False)
+    try:
+        lane.open()
+    finally:
+        lane.close()
+    assert (memory.calls["start"], len(tried)) == ((3, 1) if step == "start" else (1, 3))  # no second stream
+
+
+def test_a_stream_that_a_kept_session_holds_is_not_ended(opened):
+    memory = FailingMemory(on={"wait": {1: REFUSED}, "start": {2: said(2, "out of memory")}})
+    session = opened("cuda-packed", memories=lambda device: memory)
+    (batch,) = batches(toy.tokens_of([9]), toy.SETTINGS, BatchPlan("packed", 128, longest=24))
+    with pytest.raises(DeviceMemoryError):
+        session.run(batch)
+    session.close()
+    assert "end" not in memory.calls
+
+
+def test_it_tells_whether_all_lanes_still_record(opened, caplog):
+    memories = [FailingMemory(on={"wait": {1: REFUSED}}), FailingMemory()]
+    waiting = iter(memories)
+    session = opened("cuda-packed", instances=2, memories=lambda device: next(waiting))
+    assert session.recording
+    (batch,) = batches(toy.tokens_of([9]), toy.SETTINGS, BatchPlan("packed", 128, longest=24))
+    session.run(batch)
+    assert [lane.recording for lane in session._lanes] == [False, True]
+    assert not session.recording
+    assert not opened("cuda-packed", records=False).recording
+
+
+FORKS_ALONE = """
+import os, signal, sys
+from pathlib import Path
+from scgpt_runtime import lanes
+from scgpt_runtime.gpu_session import GpuSession
+from scgpt_runtime.providers import ProviderChoice
+
+with lanes._TURNS.alone():  # as a lane of the parent that records
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        GpuSession.open(Path(sys.argv[1]), ProviderChoice("cpu", "fp32", "fp32", "cuda-lengths", 1, 1, "")).close()
+        os._exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_process_that_was_forked_during_a_recording_opens_sessions(tmp_path):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(MODELS["cuda-lengths"]().SerializeToString())
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKS_ALONE, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("7\n", "")

@@ -2,11 +2,12 @@ import gc
 import logging
 import threading
 import time
+import traceback
 import weakref
 
 import pytest
 
-from scgpt_runtime.errors import InternalError
+from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.turns import Turns, Worker
 
 
@@ -157,3 +158,47 @@ def test_an_error_and_the_call_that_it_ended_are_no_circle():
     finally:
         gc.enable()
         worker.end(lambda: None, 5)
+
+
+@pytest.mark.parametrize(
+    ("error", "noted"), [(KeyError("x"), True), (InternalError("x"), True), (ProviderError("x"), False)]
+)
+def test_what_may_be_a_bug_says_where_it_was(error, noted):
+    def guilty():
+        raise error
+
+    worker = Worker("a worker")
+    try:
+        with pytest.raises(type(error)) as raised:
+            worker.do(guilty)
+    finally:
+        worker.end(lambda: None, 5)
+    told = "".join(traceback.format_exception(raised.value))
+    assert ("in guilty" in told) == noted
+    assert ("In thread 'a worker'" in told) == noted
+
+
+def test_errors_in_a_circle_and_their_causes_lose_their_frames():
+    def raised(error):
+        try:
+            raise error
+        except ValueError:
+            return error
+
+    first, second, cause = (raised(ValueError(name)) for name in "abc")
+    first.__context__, second.__context__, second.__cause__ = second, first, cause
+
+    def fail():
+        raise first
+
+    def call():
+        with pytest.raises(ValueError, match="a"):
+            worker.do(fail)
+
+    worker = Worker("fails")
+    caller = threading.Thread(target=call, daemon=True)
+    caller.start()
+    caller.join(10)
+    assert not caller.is_alive()
+    worker.end(lambda: None, 5)
+    assert [error.__traceback__ for error in (second, cause)] == [None, None]
