@@ -167,13 +167,18 @@ def _worst(
 ) -> tuple[float, bool]:
     """The worst golden cell, and whether that holds for later: not where a GPU stopped recording on the way."""
     opened = runner or open_graph(bundle, "embed", choice, cache_dir)
-    before = isinstance(opened, GpuSession) and opened.recording
+    began = _records(opened)
     try:
         worst = worst_answer(bundle, choice, opened)
-        return worst, not before or opened.recording
+        return worst, _records(opened) == began
     finally:
         if runner is None:
             opened.close()
+
+
+def _records(runner: GraphRunner) -> bool:
+    """Whether all lanes of a session record CUDA graphs."""
+    return isinstance(runner, GpuSession) and runner.recording
 
 
 def _worst_replayed(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner, budget: int) -> float:
@@ -235,7 +240,7 @@ def _emptied(batch: AnyBatch, settings: TokenizerSettings) -> AnyBatch:
     values = np.full_like(batch.values, pad_level(settings, batch.values.dtype))
     if isinstance(batch, Batch):
         return replace(batch, ids=ids, values=values, lengths=np.ones_like(batch.lengths))
-    each = np.diff(batch.offsets.astype(np.int64))[::-1]  # (rows,)
+    each: NDArray[np.int64] = np.diff(batch.offsets)[::-1].astype(np.int64)  # (rows,)
     offsets = np.concatenate([[0], np.cumsum(each)]).astype(np.int32)
     firsts = np.where(each > 0, offsets[:-1], 0).astype(np.int32)
     places = token_places(each, batch.places.shape[1])
