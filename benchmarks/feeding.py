@@ -91,8 +91,8 @@ class Clock:
         return {"cell": np.ones((len(batch.cells), self._dim), np.float32)}
 
     def feed(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """No graph is behind it."""
-        raise NotImplementedError
+        """Ones at once: only batches take time."""
+        return {"cell": np.ones((len(next(iter(arrays.values()))), self._dim), np.float32)}
 
     def close(self) -> None:
         """Nothing is open."""

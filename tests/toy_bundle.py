@@ -123,6 +123,16 @@ def cells(n_cells: int, seed: int = 0, first_row: int = 0) -> CellBlock:
     return CellBlock(indptr, ids.astype(np.int32), random.integers(1, 9, len(ids)).astype(np.float32), first_row)
 
 
+def split(block: CellBlock, rows: int) -> list[CellBlock]:
+    """The same cells as consecutive blocks of at most ``rows``."""
+    parts = []
+    for start in range(0, block.n_cells, rows):
+        borders = block.indptr[start : start + rows + 1]
+        values = slice(borders[0], borders[-1])
+        parts.append(CellBlock(borders - borders[0], block.indices[values], block.data[values], start))
+    return parts
+
+
 def manifest(**changes) -> Manifest:
     """A manifest that fits the toy graph."""
     both = ("cells", "tokens")

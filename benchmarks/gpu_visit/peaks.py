@@ -129,7 +129,7 @@ def seconds_of(work: Callable[[], Any], device: str, rounds: int) -> list[float]
             found.append(time.perf_counter() - began)
         return found
     torch.cuda.synchronize()
-    marks = [torch.cuda.Event(enable_timing=True) for _ in range(rounds + 1)]  # type: ignore[no-untyped-call]
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(rounds + 1)]  # type: ignore[no-untyped-call]  # torch has no types here
     marks[0].record()
     for mark in marks[1:]:
         work()

@@ -157,7 +157,7 @@ def _answer(run: Callable[..., Tensor], batch: HostBatch, device: str, compiled:
     """Vectors of a batch's cells, float32, on the device."""
     ids, codes = batch.ids.to(device, non_blocking=True), batch.codes.to(device, non_blocking=True).int()
     if compiled and device == "cuda":
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # torch has no types here
     if batch.offsets is not None and batch.firsts is not None:
         offsets = batch.offsets.to(device, non_blocking=True)
         ones = torch.arange(len(offsets), dtype=torch.int32, device=device)

@@ -3,15 +3,17 @@
 It knows no library that runs graphs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from scgpt_runtime.cells import AnyBatch
+from scgpt_runtime.errors import InternalError
 from scgpt_runtime.records import TensorSpec
 
-__all__ = ["GraphRunner", "answered"]
+__all__ = ["GraphRunner", "answered", "check_fed"]
 
 
 class GraphRunner(Protocol):
@@ -48,3 +50,38 @@ def answered(runner: GraphRunner, batch: AnyBatch) -> dict[str, NDArray[Any]]:
     wanted = {spec.name for spec in runner.inputs}
     answers = runner.feed({name: array for name, array in batch.arrays.items() if name in wanted})
     return {name: answer[: len(batch.cells)] for name, answer in answers.items()}
+
+
+def check_fed(path: Path, inputs: Sequence[TensorSpec], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Make sure that a graph is fed what it asks for: some libraries convert, or read on, without a word.
+
+    Parameters
+    ----------
+    path
+        The graph, for the message.
+    inputs
+        What it asks for. A free axis of one name has one size in all inputs; one that is called ``?`` has any.
+    arrays
+        What it is to be fed, by name.
+
+    Raises
+    ------
+    InternalError
+        An input is missing, or has another dtype or shape.
+    """
+    sizes: dict[str, int] = {}
+    for spec in inputs:
+        found = arrays.get(spec.name)
+        if found is None or found.dtype != spec.dtype or not _fits(spec.shape, found.shape, sizes):
+            told = "nothing" if found is None else f"{found.dtype} {found.shape}"
+            raise InternalError(f"{path} wants {spec.name} as {spec.dtype} {spec.shape}, not {told}.")
+
+
+def _fits(axes: tuple[int | str, ...], shape: tuple[int, ...], sizes: dict[str, int]) -> bool:
+    """Whether a shape is one that a graph's axes allow, given the sizes of axes so far."""
+    if len(axes) != len(shape):
+        return False
+    return all(
+        axis == "?" or (sizes.setdefault(axis, size) if isinstance(axis, str) else axis) == size
+        for axis, size in zip(axes, shape, strict=True)
+    )

@@ -19,20 +19,15 @@ Bytes = NDArray[np.uint8]
 
 
 class DeviceMemory(Protocol):
-    """Memory of one device, with one stream. Used from one thread alone.
-
-    Attributes
-    ----------
-    kind
-        What ONNX Runtime's IO binding calls the device: ``cuda`` or ``cpu``.
-    device
-        Its number.
-    """
+    """Memory of one device, with one stream. Used from one thread alone."""
 
     @property
-    def kind(self) -> str: ...  # noqa: D102
+    def kind(self) -> str:
+        """What ONNX Runtime's IO binding calls the device: ``cuda`` or ``cpu``."""
+
     @property
-    def device(self) -> int: ...  # noqa: D102
+    def device(self) -> int:
+        """The device's number."""
 
     def start(self) -> None:
         """Make the device that of the calling thread, and a new stream on it; one from before is left alone."""

@@ -15,18 +15,16 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from scgpt_runtime.answering import answered
+from scgpt_runtime.answering import answered, check_fed
 from scgpt_runtime.cells import AnyBatch
 from scgpt_runtime.device_memory import CudaMemory, DeviceMemory, HostMemory
 from scgpt_runtime.errors import DeviceLostError, InternalError, ProviderError
 from scgpt_runtime.gpus import gpus
 from scgpt_runtime.lanes import MOST_RECORDED, Lane, Opener
 from scgpt_runtime.providers import ON_GPU, ONNXRUNTIME_NAMES, ProviderChoice, obstacle, onnxruntime
+from scgpt_runtime.session import plain_options
 
 __all__ = ["GpuSession", "cuda_options"]
-
-_FATAL_ONLY = 4
-"""Log severity: whatever goes wrong is raised, so nothing is printed."""
 
 _CUDNN_ATTENTION = "8"
 """Bit of the option ``sdpa_kernel``: attention with key lengths is cuDNN's, or it is slow."""
@@ -165,7 +163,7 @@ class GpuSession:
                 f"{self._path} was opened before this process was forked, and would wait for threads that are not "
                 "here. Open it in each worker, and start workers afresh: multiprocessing.set_start_method('spawn')."
             )
-        self._check(arrays)
+        check_fed(self._path, self.inputs, arrays)
         lane = self._free.get()
         if lane is None:  # closed meanwhile: pass it on to whoever waits, too
             self._free.put(None)
@@ -179,15 +177,6 @@ class GpuSession:
             raise
         finally:
             self._free.put(None if self._closed else lane)
-
-    def _check(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """What lies at an address is read as the graph says, whatever it is: nothing else would notice."""
-        sizes: dict[str, int] = {}
-        for spec in self.inputs:
-            found = arrays.get(spec.name)
-            if found is None or found.dtype != spec.dtype or not _fits(spec.shape, found.shape, sizes):
-                told = "nothing" if found is None else f"{found.dtype} {found.shape}"
-                raise InternalError(f"{self._path} wants {spec.name} as {spec.dtype} {spec.shape}, not {told}.")
 
     def close(self) -> None:
         """Let go of the GPUs, each lane after the batch it is at; whoever waits for a lane gets an error.
@@ -259,7 +248,7 @@ def _opener(path: Path, choice: ProviderChoice) -> Opener:
         # Without fallback: a GPU that fails must never become a processor without a word.
         session = runtime.InferenceSession(
             str(path),
-            sess_options=_options(runtime, choice),
+            sess_options=_options(choice),
             providers=[(name, options)],
             enable_fallback=0,
             disabled_optimizers=_FUSIONS_LEFT_OUT,
@@ -274,29 +263,12 @@ def _opener(path: Path, choice: ProviderChoice) -> Opener:
     return open_one
 
 
-def _options(runtime: Any, choice: ProviderChoice) -> Any:
-    """Session options: all decided here, none read from a bundle."""
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = choice.threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = _FATAL_ONLY
-    # A pattern would be kept for each shape that was ever seen.
-    options.enable_mem_pattern = False
+def _options(choice: ProviderChoice) -> Any:
+    options = plain_options(choice.threads)
     if choice.provider in ON_GPU and choice.dialect.startswith("cuda-"):
         # A graph made for CUDA has no node for the processor: one that lands there is an error, not a slow run.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     return options
-
-
-def _fits(axes: tuple[int | str, ...], shape: tuple[int, ...], sizes: dict[str, int]) -> bool:
-    """Whether a shape is one that a graph's axes allow; an axis of one name has one size in all inputs."""
-    if len(axes) != len(shape):
-        return False
-    meant = [
-        sizes.setdefault(axis, size) if isinstance(axis, str) else axis for axis, size in zip(axes, shape, strict=True)
-    ]
-    return meant == list(shape)
 
 
 def _names(choice: ProviderChoice) -> dict[int, str]:

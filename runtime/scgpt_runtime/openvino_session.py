@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_runtime.answering import answered
+from scgpt_runtime.answering import answered, check_fed
 from scgpt_runtime.cells import AnyBatch
 from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.failures import memory_ran_out
@@ -105,7 +105,7 @@ class OpenVINOSession:
         """
         if self._model is None:
             raise InternalError(f"The session of {self._path} was used after it was closed.")
-        self._check(arrays)
+        check_fed(self._path, self.inputs, arrays)
         request = self._requests.get()
         if request is None:  # closed meanwhile: pass it on to whoever waits, too
             self._requests.put(None)
@@ -122,14 +122,6 @@ class OpenVINOSession:
         finally:
             if self._model is not None:
                 self._requests.put(request)
-
-    def _check(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """OpenVINO would convert another dtype without a word."""
-        for spec in self.inputs:
-            found = arrays.get(spec.name)
-            if found is None or found.dtype != spec.dtype or found.ndim != len(spec.shape):
-                told = "nothing" if found is None else f"{found.dtype} of {found.ndim} axes"
-                raise InternalError(f"{self._path} wants {spec.name} as {spec.dtype} {spec.shape}, not {told}.")
 
     def close(self) -> None:
         """Let go of the weights and buffers; whoever waits for an instance gets an error."""

@@ -17,7 +17,7 @@ from scgpt_runtime.failures import Failure, meaning, memory_ran_out
 from scgpt_runtime.providers import ONNXRUNTIME_NAMES, ProviderChoice, onnxruntime
 from scgpt_runtime.records import TensorSpec
 
-__all__ = ["GraphRunner", "Session", "specs_of"]
+__all__ = ["GraphRunner", "Session", "plain_options", "specs_of"]
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -66,7 +66,7 @@ class Session:
         """
         runtime, name = onnxruntime(), ONNXRUNTIME_NAMES[choice.provider]
         try:
-            session = runtime.InferenceSession(str(path), sess_options=_options(runtime, choice), providers=[name])
+            session = runtime.InferenceSession(str(path), sess_options=_options(choice), providers=[name])
         except Exception as error:  # its exceptions share no base class of their own
             raise ProviderError(
                 f"ONNX Runtime {runtime.__version__} cannot open {path} with provider {choice.provider}: {error}. "
@@ -128,16 +128,26 @@ class Session:
         self._session = None
 
 
-def _options(runtime: Any, choice: ProviderChoice) -> Any:
-    """Session options: all decided here, none read from a bundle."""
-    options = runtime.SessionOptions()
-    # One pool serves all instances, and each caller works beside it.
-    options.intra_op_num_threads = choice.cores - choice.instances + 1
+def plain_options(threads: int) -> Any:
+    """Session options of ONNX Runtime, whatever the provider: all decided here, none read from a bundle.
+
+    Parameters
+    ----------
+    threads
+        Threads that work on one operator.
+    """
+    options = onnxruntime().SessionOptions()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _FATAL_ONLY
     # Every batch has its own shape, and a memory pattern is kept for each shape that was ever seen.
     options.enable_mem_pattern = False
+    return options
+
+
+def _options(choice: ProviderChoice) -> Any:
+    # One pool serves all instances, and each caller works beside it.
+    options = plain_options(choice.cores - choice.instances + 1)
     # Threads that wait for work spin for a millisecond by default. With other work on the cores, our own tokenizer's
     # too, that costs a quarter to a third of the speed; 50 microseconds still bridge the gaps inside a graph.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "50")

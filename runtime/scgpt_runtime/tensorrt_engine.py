@@ -16,6 +16,7 @@ from scgpt_runtime.failures import Failure, device_lost, meaning
 from scgpt_runtime.gpus import gpus
 from scgpt_runtime.providers import ONNXRUNTIME_NAMES, onnxruntime
 from scgpt_runtime.records import TensorSpec
+from scgpt_runtime.session import plain_options
 from scgpt_runtime.tensorrt import Bucket, machine_facts, provider_options
 
 __all__ = ["NAME", "Recipe", "open_engine"]
@@ -23,9 +24,6 @@ __all__ = ["NAME", "Recipe", "open_engine"]
 NAME = ONNXRUNTIME_NAMES["tensorrt"]
 
 _CUDA = ONNXRUNTIME_NAMES["cuda"]
-_FATAL_ONLY = 4
-"""Log severity: whatever goes wrong is raised, so nothing is printed."""
-
 _MEANINGS = {
     "deserialize engine": "The engine that was kept cannot be read.",
     "associated shape profiles": "TensorRT takes a part of the graph only, for which there are no ranges of shapes.",
@@ -154,7 +152,7 @@ def _session(recipe: Recipe, device: int, bucket: Bucket, kept: EnginePlace | No
     providers = [(NAME, told), (_CUDA, {"device_id": str(device), "use_tf32": "0"})]
     try:
         session = runtime.InferenceSession(
-            recipe.model, sess_options=_options(runtime, recipe.path), providers=providers, enable_fallback=0
+            recipe.model, sess_options=_options(recipe.path), providers=providers, enable_fallback=0
         )
     except Exception as error:  # its exceptions share no base class of their own
         said = " ".join(str(error).split())
@@ -168,13 +166,8 @@ def _session(recipe: Recipe, device: int, bucket: Bucket, kept: EnginePlace | No
     return session
 
 
-def _options(runtime: Any, path: Path) -> Any:
-    """Session options: all decided here, none read from a bundle."""
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _FATAL_ONLY
-    options.enable_mem_pattern = False
+def _options(path: Path) -> Any:
+    options = plain_options(threads=1)
     # The graph comes from memory, since its inputs were changed; its weights are still the bundle's file.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

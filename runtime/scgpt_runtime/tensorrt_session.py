@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_runtime.answering import answered
+from scgpt_runtime.answering import answered, check_fed
 from scgpt_runtime.cells import AnyBatch
 from scgpt_runtime.errors import InternalError, ProviderError
 from scgpt_runtime.failures import Failure, device_lost, meaning, memory_ran_out
@@ -122,7 +122,7 @@ class TensorRTSession:
         InternalError
             The graph and what it was fed do not fit.
         """
-        self._check(arrays)
+        check_fed(self._recipe.path, self.inputs, arrays)
         fed = {spec.name: arrays[spec.name].astype(spec.dtype, copy=False) for spec in self._recipe.inputs}
         cells, length = arrays["ids"].shape
         bucket = bucket_for(length, self._longest)
@@ -155,14 +155,6 @@ class TensorRTSession:
                 raise ProviderError(f"TensorRT failed on {self._recipe.path}: {said}. Take --provider cuda.") from error
             raise InternalError(f"ONNX Runtime failed on {self._recipe.path}: {said}.") from error
         return answers
-
-    def _check(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Widening would let another dtype pass."""
-        for spec in self.inputs:
-            found = arrays.get(spec.name)
-            if found is None or found.dtype != spec.dtype or found.ndim != len(spec.shape):
-                told = "nothing" if found is None else f"{found.dtype} of {found.ndim} axes"
-                raise InternalError(f"{self._recipe.path} wants {spec.name} as {spec.dtype} {spec.shape}, not {told}.")
 
     @contextmanager
     def _least_busy(self) -> Iterator[int]:

@@ -19,16 +19,6 @@ def bundle(tmp_path) -> Bundle:
     return Bundle.open(toy.write(tmp_path / "toy"))
 
 
-def split(block: CellBlock, rows: int) -> list[CellBlock]:
-    """The same cells as consecutive blocks of at most ``rows``."""
-    parts = []
-    for start in range(0, block.n_cells, rows):
-        borders = block.indptr[start : start + rows + 1]
-        values = slice(borders[0], borders[-1])
-        parts.append(CellBlock(borders - borders[0], block.indices[values], block.data[values], start))
-    return parts
-
-
 def vectors(bundle: Bundle, blocks: list[CellBlock], **options) -> np.ndarray:
     with Engine.open(bundle, EngineOptions(**options)) as engine:
         return np.concatenate([result.outputs["cell"] for result in engine.run(blocks, COLUMNS)])
@@ -47,12 +37,12 @@ def test_no_answer_depends_on_blocks_batches_or_threads(bundle):
     for rows in (1, 7, 50):
         for batch_tokens in (1, 100, 10_000):
             for threads in (1, 2):
-                found = vectors(bundle, split(block, rows), batch_tokens=batch_tokens, threads=threads)
+                found = vectors(bundle, toy.split(block, rows), batch_tokens=batch_tokens, threads=threads)
                 np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_the_same_run_twice_is_equal_to_the_bit(bundle):
-    blocks = split(toy.cells(50), 16)
+    blocks = toy.split(toy.cells(50), 16)
     np.testing.assert_array_equal(vectors(bundle, blocks), vectors(bundle, blocks))
 
 
@@ -73,7 +63,7 @@ def test_a_bad_cell_is_nan_with_its_reason_and_harms_no_other(bundle):
 
 def test_results_follow_blocks_and_keep_their_first_row(bundle):
     with Engine.open(bundle) as engine:
-        results = list(engine.run(split(toy.cells(10), 4), COLUMNS))
+        results = list(engine.run(toy.split(toy.cells(10), 4), COLUMNS))
     assert [(result.first_row, result.n_cells) for result in results] == [(0, 4), (4, 4), (8, 2)]
 
 
@@ -177,7 +167,7 @@ def test_a_closed_engine_says_so_and_closes_twice(bundle):
 
 def test_every_stage_has_its_seconds(bundle):
     with Engine.open(bundle) as engine:
-        list(engine.run(split(toy.cells(50), 10), COLUMNS))
+        list(engine.run(toy.split(toy.cells(50), 10), COLUMNS))
         assert set(engine.timings) == {"read", "tokenise", "queue", "infer"}
         assert engine.timings["infer"] > 0
 

@@ -8,7 +8,7 @@ import pytest
 
 import toy_bundle as toy
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.cells import AnyBatch, CellBlock
+from scgpt_runtime.cells import AnyBatch
 from scgpt_runtime.engine import Engine
 from scgpt_runtime.errors import DeviceLostError, DeviceMemoryError
 from scgpt_runtime.gpu_session import GpuSession
@@ -19,16 +19,7 @@ from toy_gpu import LOST, MODELS, FailingMemory
 COLUMNS = np.arange(toy.GENES + 2)
 
 
-def split(block: CellBlock, rows: int) -> list[CellBlock]:
-    parts = []
-    for start in range(0, block.n_cells, rows):
-        borders = block.indptr[start : start + rows + 1]
-        values = slice(borders[0], borders[-1])
-        parts.append(CellBlock(borders - borders[0], block.indices[values], block.data[values], start))
-    return parts
-
-
-BLOCKS = split(toy.cells(300), 60)
+BLOCKS = toy.split(toy.cells(300), 60)
 
 
 @pytest.fixture(scope="module")
