@@ -21,6 +21,7 @@ from scgpt_runtime.device_memory import CudaMemory, DeviceMemory, HostMemory
 from scgpt_runtime.errors import DeviceLostError, InternalError, ProviderError
 from scgpt_runtime.gpus import gpus
 from scgpt_runtime.lanes import MOST_RECORDED, Lane, Opener
+from scgpt_runtime.manifest import CUDA_DIALECTS
 from scgpt_runtime.providers import ON_GPU, ONNXRUNTIME_NAMES, ProviderChoice, obstacle, onnxruntime
 from scgpt_runtime.session import plain_options
 
@@ -104,7 +105,7 @@ class GpuSession:
         if choice.provider in ON_GPU:
             _check_gpu(path, choice)
         make = memories or (CudaMemory if choice.provider in ON_GPU else HostMemory)
-        records = choice.dialect.startswith("cuda-") if records is None else records
+        records = choice.dialect in CUDA_DIALECTS if records is None else records
         opener = _opener(path, choice)
         names = _names(choice)
         lanes: list[Lane] = []
@@ -265,7 +266,7 @@ def _opener(path: Path, choice: ProviderChoice) -> Opener:
 
 def _options(choice: ProviderChoice) -> Any:
     options = plain_options(choice.threads)
-    if choice.provider in ON_GPU and choice.dialect.startswith("cuda-"):
+    if choice.provider in ON_GPU and choice.dialect in CUDA_DIALECTS:
         # A graph made for CUDA has no node for the processor: one that lands there is an error, not a slow run.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     return options
