@@ -1,5 +1,7 @@
 """The seam between a run and a file: `Part` goes in, `Sink` takes it, `Target` says what the file shall hold.
 
+A result is a vector and any number of `Column` values for each cell.
+
 `beside` gives the one way in which a file of ours appears: written next to its final name, synced, renamed.
 It knows no format.
 """
@@ -11,10 +13,10 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,8 @@ from numpy.typing import NDArray
 from scgpt_runtime.errors import OutputError
 
 __all__ = [
+    "Column",
+    "Kind",
     "Part",
     "Record",
     "Sink",
@@ -38,6 +42,26 @@ Record = Mapping[str, str | int | float]
 """Flat facts of a run, as they go into ``uns["scgpt_infer"]``."""
 
 
+Kind = Literal["embeddings", "cell_types"]
+"""What a result tells, as JSON documents name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One value for each cell, beside its vector.
+
+    Attributes
+    ----------
+    name
+        Its name in tables.
+    words
+        The words that its values are the places of; empty for a column of numbers.
+    """
+
+    name: str
+    words: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """Consecutive rows of the result.
@@ -50,11 +74,14 @@ class Part:
         (n_cells, dim) float32, NaN for a cell without one.
     reasons
         (n_cells,) why a cell has no vector; empty where it has one.
+    columns
+        Values by the name of their `Column`: (n_cells,) int32 places of words, -1 for none, or float32, NaN for none.
     """
 
     first_row: int
     vectors: NDArray[np.float32]
     reasons: tuple[str, ...]
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def n_cells(self) -> int:
@@ -82,6 +109,14 @@ class Target:
         The ``.h5ad`` file that the cells come from; None when they come from elsewhere.
     obs_only
         Leave the source's matrices out.
+    columns
+        Values that go beside the vectors, in the order of tables.
+    kind
+        What the result tells.
+    with_vectors
+        Whether a format that can do without the vectors keeps them; ``.h5ad`` and ``.npy`` always do.
+    prefix
+        What the names of columns begin with where they lie among the user's own (``obs``).
     """
 
     path: Path
@@ -92,6 +127,10 @@ class Target:
     genes: Sequence[str] = ()
     source: Path | None = None
     obs_only: bool = False
+    columns: tuple[Column, ...] = ()
+    kind: Kind = "embeddings"
+    with_vectors: bool = True
+    prefix: str = "scgpt_"
 
 
 class Sink(Protocol):
