@@ -1,27 +1,21 @@
 """Labelled cells of a file, spread evenly over it, in memory.
 
-In: an h5ad file and names of columns of obs. Out: `LabelledCells`. It knows no model.
+In: a file of cells and names of columns of obs. Out: `LabelledCells`. It knows no model.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer.readers import open_cells
-from scgpt_infer.readers.damage import reading
-from scgpt_infer.readers.frame import Frame
-from scgpt_infer.readers.names import INDEX
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import CellsError
 
 __all__ = ["LabelledCells", "read"]
-
-SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +56,7 @@ def read(path: Path, label: str, limit: int, batch: str | None = None, layer: st
     Parameters
     ----------
     path
-        An ``.h5ad`` file.
+        A file of cells.
     label, batch
         Columns of obs.
     limit
@@ -76,8 +70,8 @@ def read(path: Path, label: str, limit: int, batch: str | None = None, layer: st
         The file cannot be read, has no such column, or no cell has a label.
     """
     with open_cells(path, layer=layer) as source:
-        labels = _column(path, label)
-        batches = _column(path, batch) if batch is not None else np.empty(0, str)
+        labels = source.cell_column(label)
+        batches = source.cell_column(batch) if batch is not None else np.empty(0, str)
         known = np.flatnonzero(labels != "")
         if len(known) == 0:
             raise CellsError(f"Column {label!r} of obs of {path} is empty for all {len(labels):,} cells.")
@@ -106,13 +100,3 @@ def _joined(parts: Sequence[CellBlock]) -> CellBlock:
         np.concatenate([part.data for part in parts]),
         0,
     )
-
-
-def _column(path: Path, name: str) -> NDArray[np.str_]:
-    """A column of obs as text, empty where it is missing."""
-    with reading(str(path)), h5py.File(path, "r", locking="best-effort") as file:
-        frame = Frame(file["obs"], f"obs of {path}")
-        if name not in (*frame.columns, INDEX):
-            has = ", ".join(frame.columns[:SHOWN]) + (" and more" if len(frame.columns) > SHOWN else "")
-            raise CellsError(f"obs of {path} has no column {name!r}; it has {has or 'none'}. Choose one of them.")
-        return np.array(["" if text == "nan" else text for text in frame.column(name)], str)

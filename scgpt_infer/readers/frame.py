@@ -31,7 +31,9 @@ class Frame:
     n_rows
         Number of rows.
     columns
-        Names of the columns, the index not among them unless it has a name of its own.
+        Names of the columns, the index not among them.
+    named
+        The name of the index where it has one of its own, by which it may be asked for.
     """
 
     def __init__(self, element: h5py.Group | h5py.Dataset, where: str) -> None:
@@ -40,8 +42,7 @@ class Frame:
             names = _column_names(element)
             self._index = _index_name(element, names, where)
             self.columns = [name for name in names if name != self._index]
-            if self._index not in (INDEX, "_index"):
-                self.columns.append(self._index)  # an index named after its content may be asked for by that name
+            self.named = [] if self._index in (INDEX, "_index") else [self._index]
             self.n_rows = _length(element, self._index)
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> list[str]:

@@ -7,6 +7,8 @@ from types import TracebackType
 from typing import Self
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from scgpt_infer.readers import matrix
 from scgpt_infer.readers.counts import choose
@@ -14,7 +16,9 @@ from scgpt_infer.readers.damage import reading
 from scgpt_infer.readers.elements import open_rows
 from scgpt_infer.readers.frame import Frame
 from scgpt_infer.readers.matrix import Rows
-from scgpt_infer.readers.names import INDEX, GeneNames, texts
+from scgpt_infer.readers.names import INDEX, GeneNames, cell_text, no_column, texts
+from scgpt_infer.readers.source import Stored
+from scgpt_infer.readers.stored import embedding
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
@@ -61,7 +65,9 @@ class H5adCells:
         self.counts, self.values, self.why = counts.name, counts.values, counts.why
         self.n_cells, self.n_genes = counts.rows.shape
         genes = raw_var if counts.name == "raw/X" and raw_var is not None else var
-        self.gene_names = GeneNames(genes.columns, genes.column, f"{'raw ' if genes is raw_var else ''}var of {path}")
+        where = f"{'raw ' if genes is raw_var else ''}var of {path}"
+        self.gene_names = GeneNames([*genes.columns, *genes.named], genes.column, where)
+        self.cell_columns = tuple(name for name in self._obs.columns if name != INDEX)
 
     def gene_column(self, name: str) -> Sequence[str]:
         """Gene names of any column of var."""
@@ -70,6 +76,18 @@ class H5adCells:
     def cell_names(self, start: int, stop: int) -> list[str]:
         """Names of the cells of rows ``start`` to ``stop``."""
         return self._obs.column(INDEX, start, stop)
+
+    def cell_column(self, name: str) -> NDArray[np.str_]:
+        """A column of obs as text."""
+        if name not in (*self.cell_columns, *self._obs.named, INDEX):
+            raise no_column(f"obs of {self.path}", name, self.cell_columns)
+        return cell_text(self._obs.column(name))
+
+    def stored(self, key: str) -> Stored | None:
+        """The embedding of ours that ``obsm[key]`` holds."""
+        with reading(str(self.path)):
+            obsm, uns = self._file.get("obsm"), self._file.get("uns")
+        return embedding(obsm, uns, key, self.n_cells, str(self.path))
 
     def blocks(self, range_rows: int, stop: int | None = None) -> Iterator[CellBlock]:
         """The cells in order, in blocks of ``range_rows`` from row 0, up to row ``stop``."""

@@ -7,12 +7,15 @@ from typing import Any, Self
 
 import numpy as np
 from anndata import AnnData
+from numpy.typing import NDArray
 
 from scgpt_infer.readers import matrix
 from scgpt_infer.readers.counts import choose
 from scgpt_infer.readers.elements import open_rows
 from scgpt_infer.readers.matrix import Rows
-from scgpt_infer.readers.names import INDEX, GeneNames, texts
+from scgpt_infer.readers.names import INDEX, GeneNames, cell_text, no_column, texts
+from scgpt_infer.readers.source import Stored
+from scgpt_infer.readers.stored import embedding
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
@@ -57,6 +60,7 @@ class AnnDataCells:
         where = f"{'raw ' if counts.name == 'raw/X' else ''}var of {OBJECT}"
         named = [] if genes.index.name in (None, INDEX) else [str(genes.index.name)]
         self.gene_names = GeneNames([*(str(name) for name in genes.columns), *named], partial(_column, genes), where)
+        self.cell_columns = tuple(str(name) for name in cells.obs.columns if str(name) != INDEX)
 
     def gene_column(self, name: str) -> Sequence[str]:
         """Gene names of any column of var."""
@@ -65,6 +69,16 @@ class AnnDataCells:
     def cell_names(self, start: int, stop: int) -> list[str]:
         """Names of the cells of rows ``start`` to ``stop``."""
         return texts(self._cells.obs_names[start:stop])
+
+    def cell_column(self, name: str) -> NDArray[np.str_]:
+        """A column of obs as text."""
+        if name not in (*self.cell_columns, self._cells.obs_names.name, INDEX):
+            raise no_column(f"obs of {OBJECT}", name, self.cell_columns)
+        return cell_text(_column(self._cells.obs, name))
+
+    def stored(self, key: str) -> Stored | None:
+        """The embedding of ours that ``obsm[key]`` holds."""
+        return embedding(self._cells.obsm, self._cells.uns, key, self.n_cells, OBJECT)
 
     def blocks(self, range_rows: int, stop: int | None = None) -> Iterator[CellBlock]:
         """The cells in order, in blocks of ``range_rows`` from row 0, up to row ``stop``."""
@@ -158,6 +172,12 @@ def _by_genes(element: Any) -> bool:
     return getattr(element, "format", None) == "csc"
 
 
-def _column(genes: Any, name: str) -> list[str]:
-    index = name == INDEX or (name not in genes.columns and name == genes.index.name)
-    return texts(genes.index if index else genes[name])
+def _column(table: Any, name: str) -> list[str]:
+    """A column of a table as text, the same as from a file."""
+    names = [str(column) for column in table.columns]
+    index = name == INDEX or name not in names
+    values = (table.index if index else table.iloc[:, names.index(name)]).array
+    if not hasattr(values, "codes"):
+        return texts(np.asarray(values))
+    categories = texts(np.asarray(values.categories))  # as numbers they would become floats where one is missing
+    return ["" if code < 0 else categories[code] for code in values.codes.tolist()]

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scgpt_runtime.errors import CellsError
 from scgpt_runtime.vocab import CANDIDATES
 
-__all__ = ["INDEX", "GeneNames", "texts"]
+__all__ = ["INDEX", "GeneNames", "cell_text", "no_column", "texts"]
 
 INDEX = "index"
+SHOWN = 20  # columns that a message names
 
 
 class GeneNames(Mapping[str, Sequence[str]]):
@@ -60,6 +62,27 @@ class GeneNames(Mapping[str, Sequence[str]]):
         if name not in self._offered:
             self._offered.append(name)
         return self[name]
+
+
+def cell_text(values: Iterable[str]) -> NDArray[np.str_]:
+    """A column of ``obs`` as an array of text; a number that is none is a missing value."""
+    return np.array(["" if value == "nan" else value for value in values], np.str_)
+
+
+def no_column(where: str, name: str, columns: Sequence[str]) -> CellsError:
+    """The error for a column that a table of cells does not have.
+
+    Parameters
+    ----------
+    where
+        Name of the table in messages.
+    name
+        The column that was asked for.
+    columns
+        Those there are.
+    """
+    has = ", ".join(columns[:SHOWN]) + (" and more" if len(columns) > SHOWN else "")
+    return CellsError(f"{where} has no column {name!r}; it has {has or 'none'}. Choose one of them.")
 
 
 def texts(values: Iterable[object]) -> list[str]:

@@ -4,14 +4,38 @@ Rows are read by ranges of a fixed grid; names are read when they are asked for.
 nothing of vocabularies, models or results.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scgpt_runtime.cells import CellBlock
 
-__all__ = ["CellSource"]
+__all__ = ["CellSource", "Stored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An embedding of ours that lies with the cells.
+
+    Attributes
+    ----------
+    record
+        Flat facts of the run that made it, as they stand in ``uns["scgpt_infer"]``.
+    n_cells, dim
+        Its shape.
+    read
+        Gives rows start to stop, (n, dim) float32; NaN for a cell without an embedding.
+    """
+
+    record: Mapping[str, str | int | float]
+    n_cells: int
+    dim: int
+    read: Callable[[int, int], NDArray[np.float32]]
 
 
 class CellSource(Protocol):
@@ -62,6 +86,25 @@ class CellSource(Protocol):
 
     def cell_names(self, start: int, stop: int) -> list[str]:
         """Names of the cells of rows ``start`` to ``stop``."""
+        ...
+
+    @property
+    def cell_columns(self) -> tuple[str, ...]:
+        """Names of the columns of ``obs``, the index not among them; none where the format has no such table."""
+        ...
+
+    def cell_column(self, name: str) -> NDArray[np.str_]:
+        """A column of ``obs`` as text, empty where a value is missing; ``"index"`` is the names of the cells.
+
+        Raises
+        ------
+        CellsError
+            If there is no such column.
+        """
+        ...
+
+    def stored(self, key: str) -> Stored | None:
+        """The embedding that ``obsm[key]`` holds, where a run of ours wrote it; None for anything else."""
         ...
 
     def blocks(self, range_rows: int, stop: int | None = None) -> Iterator[CellBlock]:
