@@ -8,6 +8,10 @@ ScgptInferError
 │   ├── BundleError            a bundle that cannot be opened
 │   │   ├── BundleChangedError     a file of it is missing or not the one that was sealed
 │   │   └── BundleTooNewError      its format is newer than this runtime
+│   ├── ReferenceIndexError    an index of reference cells that cannot be opened
+│   │   ├── IndexChangedError      a file of it is missing or not the one that was written
+│   │   ├── IndexMismatchError     its vectors are not those of this model
+│   │   └── IndexTooNewError       its format is newer than this scgpt-infer
 │   ├── OptionError            an option, or two that do not go together
 │   └── OutputError            the result cannot be written there
 ├── MissingDependencyError     a package that an extra installs is not there; exit code 2
@@ -31,6 +35,9 @@ __all__ = [
     "DeviceLostError",
     "DeviceMemoryError",
     "GenesError",
+    "IndexChangedError",
+    "IndexMismatchError",
+    "IndexTooNewError",
     "InputError",
     "InternalError",
     "MissingDependencyError",
@@ -38,6 +45,7 @@ __all__ = [
     "OutputError",
     "ParityError",
     "ProviderError",
+    "ReferenceIndexError",
     "ScgptInferError",
 ]
 
@@ -82,6 +90,22 @@ class BundleChangedError(BundleError):
 
 class BundleTooNewError(BundleError):
     """The bundle's format number is newer than this runtime reads."""
+
+
+class ReferenceIndexError(InputError):
+    """The folder is not an index of reference cells that can be opened."""
+
+
+class IndexChangedError(ReferenceIndexError):
+    """A file of the index is missing, or is not the one that was written."""
+
+
+class IndexMismatchError(ReferenceIndexError):
+    """The vectors of the index were not made as those of this model are, so they cannot be compared."""
+
+
+class IndexTooNewError(ReferenceIndexError):
+    """The index's format number is newer than this scgpt-infer reads."""
 
 
 class OptionError(InputError):
