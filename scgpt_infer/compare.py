@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer.contenders import opened, some_rows, speeds_in_turns
-from scgpt_infer.judging import Score, answered, kept, nearest, score, transferred, unit
+from scgpt_infer.judging import Score, answered, kept, meanings, nearest, score, transferred, unit
 from scgpt_infer.labelled import LabelledCells
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine
@@ -244,14 +244,8 @@ def _meaning(
                 f"Bundle {manifest.name} has no classifier with named classes, so --classes says nothing."
             )
         return {}
-    unknown = sorted({name for names in told.values() for name in names} - set(manifest.labels))
-    if unknown:
-        raise OptionError(
-            f"--classes names {', '.join(unknown)}, which the model's classifier does not; it knows "
-            f"{', '.join(manifest.labels)}."
-        )
     there, counts = np.unique(labels, return_counts=True)
-    meaning = {name: tuple(told.get(name, (name,) if name in manifest.labels else ())) for name in there.tolist()}
+    meaning = meanings(there.tolist(), manifest.labels, told, "--classes")
     missing = {name: n for name, n in zip(there.tolist(), counts.tolist(), strict=True) if not meaning[name]}
     if missing:
         listed = ", ".join(f"{name} ({n:,} cells)" for name, n in missing.items())

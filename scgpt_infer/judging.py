@@ -3,7 +3,7 @@
 In: plain arrays and label names. Out: plain figures. It knows no model and no file. scikit-learn does the work.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,20 @@ from numpy.typing import NDArray
 
 from scgpt_runtime.errors import MissingDependencyError, OptionError
 
-__all__ = ["FOLDS", "NEIGHBOURS", "OTHER", "Score", "answered", "kept", "nearest", "score", "transferred", "unit"]
+__all__ = [
+    "FOLDS",
+    "NEIGHBOURS",
+    "OTHER",
+    "Score",
+    "answered",
+    "kept",
+    "meanings",
+    "nearest",
+    "score",
+    "sklearn",
+    "transferred",
+    "unit",
+]
 
 NEIGHBOURS = 15
 """Neighbours that are compared, and that vote when labels are transferred."""
@@ -21,7 +34,7 @@ FOLDS = 5
 """Parts that labelled cells are split into: the labels of four are transferred to the fifth, in turn."""
 
 OTHER = "(another class)"
-"""Word for an answer that is right for no label."""
+"""What follows an answer that is right for no label and yet named like one."""
 
 Vectors = NDArray[np.float32]
 
@@ -52,7 +65,7 @@ def nearest(vectors: Vectors, k: int = NEIGHBOURS) -> NDArray[np.int64]:
     k
         At most all others are given.
     """
-    neighbors = _sklearn("neighbors")
+    neighbors = sklearn("neighbors")
     index = neighbors.NearestNeighbors(n_neighbors=min(k, len(vectors) - 1), algorithm="brute").fit(vectors)
     found: NDArray[np.int64] = index.kneighbors(return_distance=False)
     return found
@@ -91,11 +104,41 @@ def transferred(vectors: Vectors, labels: Sequence[str], groups: Sequence[str] =
         raise OptionError(f"No label has {FOLDS} cells, so labels cannot be transferred. Give more cells (--limit).")
     x, y = vectors[some], true[some]
     told = np.empty_like(y)
-    classifier = _sklearn("neighbors").KNeighborsClassifier(k, algorithm="brute")
+    classifier = sklearn("neighbors").KNeighborsClassifier(k, algorithm="brute")
     for seen, asked in _folds(y, np.asarray(groups)[some] if len(groups) else None):
         classifier.set_params(n_neighbors=min(k, len(seen))).fit(x[seen], y[seen])
         told[asked] = classifier.predict(x[asked])
     return score(y.tolist(), told.tolist())
+
+
+def meanings(
+    labels: Iterable[str], classes: Sequence[str], told: Mapping[str, Sequence[str]], option: str
+) -> dict[str, tuple[str, ...]]:
+    """Label to the classes that are right for it; none for a label that the classifier cannot answer.
+
+    Parameters
+    ----------
+    labels
+        Labels of the cells.
+    classes
+        All that the classifier can answer.
+    told
+        What the user says of labels; one of which nothing is said means the class of its own name.
+    option
+        Where the user says it.
+
+    Raises
+    ------
+    OptionError
+        The user names a class that there is not.
+    """
+    unknown = sorted({name for names in told.values() for name in names} - set(classes))
+    if unknown:
+        raise OptionError(
+            f"{option} names {', '.join(unknown)}, which the model's classifier does not; it knows "
+            f"{', '.join(classes)}."
+        )
+    return {name: tuple(told.get(name, (name,) if name in classes else ())) for name in labels}
 
 
 def answered(classes: Sequence[str], labels: Sequence[str], meaning: Mapping[str, Sequence[str]]) -> list[str]:
@@ -109,35 +152,50 @@ def answered(classes: Sequence[str], labels: Sequence[str], meaning: Mapping[str
         The cell's own label.
     meaning
         Label to the classes that are right for it. An answer that is right for several labels counts for the cell's
-        own, if that is one of them.
+        own, if that is one of them. One that is right for none keeps its word, with `OTHER` if a label has the same.
     """
-    word = {name: label for label, names in reversed(list(meaning.items())) for name in names}
+    word = {name: f"{name} {OTHER}" for name in meaning}
+    word |= {name: label for label, names in reversed(list(meaning.items())) for name in names}
     pairs = zip(classes, labels, strict=True)
-    return [label if found in meaning.get(label, ()) else word.get(found, OTHER) for found, label in pairs]
+    return [label if found in meaning.get(label, ()) else word.get(found, found) for found, label in pairs]
 
 
 def score(true: Sequence[str], told: Sequence[str]) -> Score:
     """Accuracy, and F1 averaged over the labels that are there."""
-    f1 = _sklearn("metrics").f1_score(true, told, labels=sorted(set(true)), average="macro", zero_division=0)
+    f1 = sklearn("metrics").f1_score(true, told, labels=sorted(set(true)), average="macro", zero_division=0)
     return Score(float(np.mean(np.asarray(true) == np.asarray(told))), float(f1), len(true))
 
 
-def _folds(labels: NDArray[np.str_], groups: NDArray[np.str_] | None) -> Any:
-    selection = _sklearn("model_selection")
-    if groups is None:
-        return selection.StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels)
-    n_groups = len(np.unique(groups))
-    if n_groups < 2:
-        raise OptionError(f"All cells are of one batch ({str(groups[0])!r}). Name a column with several, or none.")
-    return selection.GroupKFold(min(FOLDS, n_groups)).split(labels, labels, groups)
+def sklearn(module: str, extra: str = "report") -> Any:
+    """A module of scikit-learn.
 
+    Parameters
+    ----------
+    module
+        Its name.
+    extra
+        Extra that the caller's users install; several hold scikit-learn.
 
-def _sklearn(module: str) -> Any:
+    Raises
+    ------
+    MissingDependencyError
+        scikit-learn is not installed.
+    """
     import importlib
 
     try:
         return importlib.import_module(f"sklearn.{module}")
     except ImportError as error:
         raise MissingDependencyError(
-            'Comparing embeddings needs scikit-learn, not installed here: pip install "scgpt-infer[report]"'
+            f'Judging labels needs scikit-learn, not installed here: pip install "scgpt-infer[{extra}]".'
         ) from error
+
+
+def _folds(labels: NDArray[np.str_], groups: NDArray[np.str_] | None) -> Any:
+    selection = sklearn("model_selection")
+    if groups is None:
+        return selection.StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels)
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise OptionError(f"All cells are of one batch ({str(groups[0])!r}). Name a column with several, or none.")
+    return selection.GroupKFold(min(FOLDS, n_groups)).split(labels, labels, groups)

@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
-from scgpt_infer.judging import OTHER, Score, answered, kept, nearest, score, transferred, unit
+from scgpt_infer.judging import OTHER, Score, answered, kept, meanings, nearest, score, transferred, unit
 from scgpt_runtime.errors import MissingDependencyError, OptionError
 
 
@@ -59,11 +59,27 @@ def test_too_few_cells_of_every_label_are_told():
 def test_an_answer_counts_for_the_label_that_it_is_right_for():
     meaning = {"T": ("CD4", "CD8"), "CD8 T": ("CD8",), "B": ("B cell",)}
     classes = ["CD4", "CD8", "CD8", "B cell", "NK"]
-    assert answered(classes, ["T", "T", "CD8 T", "T", "B"], meaning) == ["T", "T", "CD8 T", "B", OTHER]
+    assert answered(classes, ["T", "T", "CD8 T", "T", "B"], meaning) == ["T", "T", "CD8 T", "B", "NK"]
+
+
+def test_a_class_named_like_a_label_that_it_does_not_mean_is_no_answer_for_it():
+    meaning = {"NK": ("NK cell",), "B": ("B",)}
+    assert answered(["NK", "NK cell", "B"], ["NK", "NK", "NK"], meaning) == [f"NK {OTHER}", "NK", "B"]
+
+
+def test_a_label_means_the_class_of_its_name_unless_the_user_says_otherwise():
+    told = {"NK": ("NK cell", "NKT"), "nowhere": ("B",)}
+    assert meanings(["B", "NK", "new"], ["B", "NK", "NK cell", "NKT"], told, "--names") == {
+        "B": ("B",),
+        "NK": ("NK cell", "NKT"),
+        "new": (),
+    }
+    with pytest.raises(OptionError, match="--names names NKT, which the model's classifier does not; it knows B, NK"):
+        meanings(["B"], ["B", "NK cell"], told, "--names")
 
 
 def test_scores_by_hand():
-    found = score(["a", "a", "b", "b"], ["a", "b", "b", OTHER])
+    found = score(["a", "a", "b", "b"], ["a", "b", "b", "c"])
     assert found.accuracy == 0.5
     assert found.macro_f1 == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert found.cells == 4
