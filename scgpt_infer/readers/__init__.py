@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["READERS", "CellSource", "open_cells"]
 
-# Suffix to (module, class); the class takes (path, *, layer, threads), and modality where one can be chosen.
+# Suffix to (module, function or class), which takes (path, *, layer, threads), and modality where one can be chosen.
 READERS: dict[str, tuple[str, str]] = {
-    ".h5ad": ("scgpt_infer.readers.h5ad", "H5adCells"),
+    ".h5ad": ("scgpt_infer.readers.h5ad", "open_h5ad"),
 }
 
 # A folder whose name has none of these suffixes.

@@ -1,4 +1,4 @@
-"""What a matrix is stored as, recognised once: an HDF5 group or dataset, or an object of AnnData.
+"""What a matrix is stored as, recognised once: an group or array of HDF5 or zarr, or an object of AnnData.
 
 An element comes in, `Rows` come out. Knows every encoding that anndata has written for a matrix,
 and refuses the others by name.
@@ -14,6 +14,7 @@ from scgpt_infer.readers.chunks import inflated
 from scgpt_infer.readers.csc import CscRows
 from scgpt_infer.readers.damage import reading
 from scgpt_infer.readers.matrix import CsrRows, DenseRows, Rows, Sliceable
+from scgpt_infer.readers.nodes import Group, ZarrArray, ZarrGroup, is_array
 from scgpt_runtime.errors import CellsError
 from scgpt_runtime.machine import cores
 
@@ -26,7 +27,7 @@ def open_rows(element: Any, where: str, shape: tuple[int, int], threads: int | N
     Parameters
     ----------
     element
-        HDF5 group or dataset, backed or scipy sparse matrix, or array.
+        Group or array of HDF5 or zarr, backed or scipy sparse matrix, or array.
     where
         Name of the matrix in messages.
     shape
@@ -43,10 +44,10 @@ def open_rows(element: Any, where: str, shape: tuple[int, int], threads: int | N
     element = getattr(element, "group", element)
     threads = cores().usable if threads is None else threads
     with reading(where):
-        if isinstance(element, h5py.Group):
+        if isinstance(element, (h5py.Group, ZarrGroup)):
             rows = _stored_sparse(element, where, threads)
-        elif isinstance(element, h5py.Dataset):
-            rows = DenseRows(inflated(_plain(element, where), threads), where)
+        elif isinstance(element, (h5py.Dataset, ZarrArray)):
+            rows = DenseRows(_unpacked(_plain(element, where), threads), where)
         elif isinstance(element, (sparse.csr_matrix, sparse.csr_array)):
             rows = _of_format("csr", element, element.shape, where)
         elif isinstance(element, (sparse.csc_matrix, sparse.csc_array)):
@@ -63,14 +64,16 @@ def open_rows(element: Any, where: str, shape: tuple[int, int], threads: int | N
     return rows
 
 
-def _stored_sparse(group: h5py.Group, where: str, threads: int) -> Rows:
+def _stored_sparse(group: Group, where: str, threads: int) -> Rows:
     kind = _text(group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", "")))
     if kind.removesuffix("_matrix") not in ("csr", "csc"):
         raise CellsError(
             f"{where} has the encoding {kind or '(none)'!r}; expected csr_matrix, csc_matrix or a dense array. "
             "Write the file again with anndata."
         )
-    missing = [name for name in ("indptr", "indices", "data") if not isinstance(group.get(name), h5py.Dataset)]
+    missing = [
+        name for name in ("indptr", "indices", "data") if not isinstance(group.get(name), (h5py.Dataset, ZarrArray))
+    ]
     if missing:
         raise CellsError(f"{where} has no {', '.join(missing)}; a sparse matrix needs them. Write the file again.")
     shape = group.attrs.get("shape", group.attrs.get("h5sparse_shape"))
@@ -78,8 +81,13 @@ def _stored_sparse(group: h5py.Group, where: str, threads: int) -> Rows:
         raise CellsError(
             f"{where} does not say its shape; expected an attribute 'shape' of 2 numbers. Write the file again."
         )
-    arrays = _Arrays(group["indptr"], inflated(group["indices"], threads), inflated(group["data"], threads))
+    arrays = _Arrays(group["indptr"], _unpacked(group["indices"], threads), _unpacked(group["data"], threads))
     return _of_format(kind[:3], arrays, (int(shape[0]), int(shape[1])), where)
+
+
+def _unpacked(array: h5py.Dataset | ZarrArray, threads: int) -> Sliceable:
+    """The array with its chunks inflated by threads; zarr does that by itself."""
+    return array if isinstance(array, ZarrArray) else inflated(array, threads)
 
 
 class _Arrays:
@@ -95,7 +103,7 @@ def _of_format(kind: str, arrays: Any, shape: tuple[int, int], where: str) -> Ro
     return opened
 
 
-def _plain(dataset: h5py.Dataset, where: str) -> h5py.Dataset:
+def _plain(dataset: h5py.Dataset | ZarrArray, where: str) -> h5py.Dataset | ZarrArray:
     kind = _text(dataset.attrs.get("encoding-type", ""))
     if kind not in ("", "array") or dataset.shape is None:
         raise CellsError(

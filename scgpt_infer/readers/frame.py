@@ -1,9 +1,11 @@
-"""A table of an h5ad file (obs, var), read column by column and row range by row range.
+"""A table of cells or genes (obs, var) in an HDF5 file or zarr store, read column by column and row range by row range.
 
 Knows the encodings anndata has had: groups with string, numeric, nullable and categorical columns
 (categories in the column, or shared in ``__categories``), and before 0.7 one compound dataset
 with the categories in ``uns``.
 """
+
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from scgpt_infer.readers.damage import reading
 from scgpt_infer.readers.names import INDEX, texts
+from scgpt_infer.readers.nodes import Group, ZarrArray, is_array
 from scgpt_runtime.errors import CellsError
 
 __all__ = ["Frame"]
@@ -36,7 +39,7 @@ class Frame:
         The name of the index where it has one of its own, by which it may be asked for.
     """
 
-    def __init__(self, element: h5py.Group | h5py.Dataset, where: str) -> None:
+    def __init__(self, element: Group | h5py.Dataset, where: str) -> None:
         self._element, self._where = element, where
         with reading(where):
             names = _column_names(element)
@@ -52,19 +55,19 @@ class Frame:
             rows = slice(start, self.n_rows if stop is None else stop)
             if isinstance(self._element, h5py.Dataset):
                 return _compound_column(self._element, name, rows)
-            return _values(self._element[name], rows)
+            return _values(self._element[name], rows, self._element)
 
 
-def _column_names(element: h5py.Group | h5py.Dataset) -> list[str]:
-    if isinstance(element, h5py.Dataset):
-        return list(element.dtype.names or ())
+def _column_names(element: Group | h5py.Dataset) -> list[str]:
+    if is_array(element):
+        return [] if isinstance(element, ZarrArray) else list(element.dtype.names or ())
     # A name with a slash is nested in the file: only the list of columns tells that it is one name.
     listed = texts(np.ravel(element.attrs.get("column-order", np.array([], object))))
     return listed + [name for name in texts(element) if name not in listed and name != "__categories"]
 
 
-def _index_name(element: h5py.Group | h5py.Dataset, names: list[str], where: str) -> str:
-    if isinstance(element, h5py.Dataset):
+def _index_name(element: Group | h5py.Dataset, names: list[str], where: str) -> str:
+    if is_array(element):
         if not names:
             raise CellsError(f"{where} is no table. Write the file again with anndata.")
         return names[0]
@@ -77,23 +80,23 @@ def _index_name(element: h5py.Group | h5py.Dataset, names: list[str], where: str
     )
 
 
-def _length(element: h5py.Group | h5py.Dataset, index: str) -> int:
+def _length(element: Group | h5py.Dataset, index: str) -> int:
     if isinstance(element, h5py.Dataset):
         return int(element.shape[0])
     column = element[index]
-    if isinstance(column, h5py.Group):
+    if not is_array(column):
         column = column["codes"] if "codes" in column else column["values"]
     return int(column.shape[0])
 
 
-def _values(column: h5py.Group | h5py.Dataset, rows: slice) -> list[str]:
-    if isinstance(column, h5py.Dataset):
-        shared = column.attrs.get("categories")
+def _values(column: Any, rows: slice, table: Group) -> list[str]:
+    if is_array(column):
+        shared = column.attrs.get("categories")  # a reference in HDF5, a path in zarr
         if shared is None:
             return texts(column[rows])
-        return _categorical(column[rows], _values(column.parent[shared], slice(None)))
+        return _categorical(column[rows], _values(table[shared], slice(None), table))
     if "codes" in column:
-        return _categorical(column["codes"][rows], _values(column["categories"], slice(None)))
+        return _categorical(column["codes"][rows], _values(column["categories"], slice(None), table))
     values = texts(column["values"][rows])
     missing = column["mask"][rows]
     return ["" if absent else value for value, absent in zip(values, missing, strict=True)]
