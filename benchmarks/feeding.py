@@ -33,7 +33,7 @@ from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import target_of
 from scgpt_infer.readers import open_cells
 from scgpt_infer.run import run
-from scgpt_infer.tasks import TASKS
+from scgpt_infer.tasks.embed import Embedding
 from scgpt_infer.writers import writer_of
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import AnyBatch
@@ -130,7 +130,7 @@ def measured(case: Case, bundle: Bundle) -> dict[str, float]:
                 Path(folder) / f"out{case.suffix}", source, source.n_cells, bundle.manifest.dim, "X_scGPT", options
             )
             with writer_of(target.path).open(target) as sink:
-                tally = run(source, engine, columns, TASKS["embed"], sink, lambda done, bad: {"cells": done})
+                tally = run(source, engine, columns, Embedding(), sink, lambda done, bad: {"cells": done})
         wall = time.perf_counter() - started
     return {"cells_per_second": tally.n_cells / wall, "idle": 1 - clock.busy / wall}
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scgpt_infer.interrupts import deferred, honour
 from scgpt_infer.readers import CellSource
 from scgpt_infer.summary import BadCell
-from scgpt_infer.writers.sink import Part, Record, Sink
+from scgpt_infer.tasks import Task
+from scgpt_infer.writers.sink import Part, Record, Sink, no_values
 from scgpt_runtime.cells import CellBlock, Result
 from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import CellsError, DeviceError, DeviceLostError, DeviceMemoryError, InternalError
@@ -82,7 +83,7 @@ def run(
     source: CellSource,
     engine: Answering,
     columns: NDArray[np.int64],
-    task: Callable[[Result], Part],
+    task: Task,
     sink: Sink,
     record: Callable[[int, int], Record],
     *,
@@ -120,13 +121,13 @@ def run(
     started = time.perf_counter()
     before = dict(engine.timings)
     total = source.n_cells if limit is None else min(limit, source.n_cells)
-    rows, heard = _Rows(source, sink), _Told(progress, total)
+    rows, heard = _Rows(source, task, sink), _Told(progress, total)
     heard.add(0)
     try:
         with _closing(engine.run(source.blocks(RANGE_ROWS, total), columns, heard.add)) as results:
             for result in results:
                 honour()
-                rows.take(result, task(result))
+                rows.take(result)
     except DeviceError as error:
         if rows.done == len(rows.bad):
             raise
@@ -147,6 +148,7 @@ class _Rows:
     """What has gone into the sink so far."""
 
     source: CellSource
+    task: Task
     sink: Sink
     done: int = 0
     bad: list[BadCell] = field(default_factory=list)
@@ -154,9 +156,9 @@ class _Rows:
     width: int = 0
     write_seconds: float = 0.0
 
-    def take(self, result: Result, part: Part) -> None:
+    def take(self, result: Result) -> None:
         """The next rows, which the model has answered."""
-        self._write(part)
+        self._write(self.task(result))
         self.longest = max(self.longest, int(result.lengths.max(initial=0)))
 
     def give_up(self, total: int, why: str, record: Callable[[int, int], Record]) -> str:
@@ -165,7 +167,7 @@ class _Rows:
         while self.done < total:
             n_cells = min(RANGE_ROWS, total - self.done)
             vectors = np.full((n_cells, self.width), np.nan, np.float32)
-            self._write(Part(self.done, vectors, (why,) * n_cells))
+            self._write(Part(self.done, vectors, (why,) * n_cells, no_values(self.task.columns, n_cells)))
         self.commit(lambda n_cells, n_bad: {**record(n_cells, n_bad), "incomplete": f"{why}: {told}"})
         return told
 

@@ -25,6 +25,7 @@ class CellFault(IntEnum):
     NEGATIVE = 5
     BAD_INDEX = 6
     NOT_FINITE = 7
+    NO_VECTOR = 8
 
     @property
     def reason(self) -> str:
@@ -41,6 +42,7 @@ _REASONS = {
     CellFault.NEGATIVE: "a value is negative",
     CellFault.BAD_INDEX: "a column index lies outside the matrix",
     CellFault.NOT_FINITE: "the model's answer is not finite",
+    CellFault.NO_VECTOR: "it has no vector among those stored with the cells",
 }
 
 
@@ -198,12 +200,16 @@ class Result:
         (n_cells,) int32 tokens of each cell, 0 for a bad one.
     first_row
         Row of the first cell in the source.
+    tokens
+        Where a graph answers each token and nothing makes one row a cell of that: the tokens, and the first axis of
+        each output is theirs. None elsewhere.
     """
 
     outputs: dict[str, NDArray[np.float32]]
     faults: NDArray[np.uint8]
     lengths: NDArray[np.int32]
     first_row: int
+    tokens: TokenBlock | None = None
 
     @property
     def n_cells(self) -> int:

@@ -56,8 +56,15 @@ def open_graph(bundle: Bundle, task: str, choice: ProviderChoice, cache_dir: Pat
             return Session.open(path, choice)
 
 
-def open_head(bundle: Bundle, task: str, choice: ProviderChoice) -> GraphRunner:
+def open_head(bundle: Bundle, task: str, precision: str = "fp32") -> GraphRunner:
     """Open a head: a graph that takes a model's answers. Heads are small, so ONNX Runtime runs them on one core.
+
+    Parameters
+    ----------
+    bundle, task
+        What to open.
+    precision
+        Taken where the head has it; else fp32, or what there is.
 
     Raises
     ------
@@ -65,7 +72,8 @@ def open_head(bundle: Bundle, task: str, choice: ProviderChoice) -> GraphRunner:
         The bundle has no such head, or it cannot be run here.
     """
     sealed = [graph.precision for graph in bundle.manifest.graphs if (graph.task, graph.dialect) == (task, "portable")]
-    precision = choice.sealed if choice.sealed in sealed else "fp32"  # bf16 has graphs for GPUs alone
+    # bf16 has graphs for GPUs alone.
+    precision = next((name for name in (precision, "fp32", *sealed) if name in sealed), precision)
     head = ProviderChoice("cpu", precision, precision, "portable", 1, 1, "a head")
     return Session.open(bundle.file(bundle.graph(task, precision).path), head)
 

@@ -1,25 +1,48 @@
-"""Into memory: the embedding as one array, for callers that hold the cells in memory too."""
+"""Into memory: the result as arrays, for callers that hold the cells in memory too."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_infer.writers.sink import Part, Record
+from scgpt_infer.writers.sink import Column, Part, Record, no_values
 
 __all__ = ["MemorySink"]
 
 
 @dataclass(frozen=True, slots=True)
 class MemorySink:
-    """Keeps rows in `vectors`, (n_cells, dim) float32, and the facts of the run in `record`."""
+    """Keeps rows in arrays.
 
-    vectors: NDArray[np.float32]
+    Attributes
+    ----------
+    vectors
+        (n_cells, dim) float32; None when they are not kept.
+    columns
+        Values by the name of their column, (n_cells,) each.
+    record
+        The facts of the run, when it is done.
+    """
+
+    vectors: NDArray[np.float32] | None
+    columns: dict[str, NDArray[Any]]
     record: dict[str, str | int | float]
+
+    @classmethod
+    def of(cls, n_cells: int, dim: int | None, columns: Sequence[Column] = ()) -> Self:
+        """Room for so many cells; without `dim`, for no vectors."""
+        vectors = None if dim is None else np.full((n_cells, dim), np.nan, np.float32)
+        return cls(vectors, no_values(columns, n_cells), {})
 
     def write(self, part: Part) -> None:
         """Take the next rows."""
-        self.vectors[part.first_row : part.first_row + part.n_cells] = part.vectors
+        rows = slice(part.first_row, part.first_row + part.n_cells)
+        if self.vectors is not None:
+            self.vectors[rows] = part.vectors
+        for name, values in self.columns.items():
+            values[rows] = part.columns[name]
 
     def commit(self, record: Record) -> None:
         """Take the facts of the run."""

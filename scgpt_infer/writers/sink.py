@@ -31,6 +31,7 @@ __all__ = [
     "Sink",
     "Target",
     "beside",
+    "no_values",
     "output_errors",
     "record_json",
     "sync",
@@ -144,6 +145,14 @@ class Sink(Protocol):
 
     def commit(self, record: Record) -> None:
         """Add the facts of the run, finish the file and give it its final name."""
+
+
+def no_values(columns: Sequence[Column], n_cells: int) -> dict[str, NDArray[Any]]:
+    """What the columns hold for cells that have no result."""
+    return {
+        column.name: np.full(n_cells, -1, np.int32) if column.words else np.full(n_cells, np.nan, np.float32)
+        for column in columns
+    }
 
 
 @contextmanager

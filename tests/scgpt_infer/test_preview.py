@@ -69,7 +69,7 @@ def test_a_disk_that_is_too_small_is_said_and_is_no_error(toy_h5ad, toy_model, t
     preview = api.preview(toy_h5ad, tmp_path / "x.npy", toy_model)
     assert preview.fits
     assert os.listdir(tmp_path) == ["cells"]
-    monkeypatch.setattr(api, "disk", lambda target: Disk(10**12, 10**9))
+    monkeypatch.setattr(model, "disk", lambda target: Disk(10**12, 10**9))
     preview = api.preview(toy_h5ad, tmp_path / "x.npy", toy_model)
     assert not preview.fits
     assert "1.0 TB needed, 1.0 GB free: NOT ENOUGH" in preview.report()

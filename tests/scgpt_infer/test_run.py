@@ -6,7 +6,7 @@ import pytest
 
 from scgpt_infer import interrupts
 from scgpt_infer.run import run
-from scgpt_infer.tasks.embed import embedding
+from scgpt_infer.tasks.embed import Embedding, embedding
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_runtime.cells import CellBlock, CellFault, Result
 from scgpt_runtime.engine import RANGE_ROWS
@@ -57,13 +57,13 @@ class FakeEngine:
 
 
 def go(engine, n_cells=2 * RANGE_ROWS + 7, **options):
-    sink = MemorySink(np.zeros((options.get("limit") or n_cells, DIM), np.float32), {})
+    sink = MemorySink.of(options.get("limit") or n_cells, DIM)
     told = []
     tally = run(
         FakeSource(n_cells=n_cells),
         engine,
         COLUMNS,
-        embedding,
+        Embedding(),
         sink,
         lambda n_cells, n_bad: {"n_cells": n_cells, "n_bad": n_bad},
         progress=lambda done, total: told.append((done, total)),
@@ -128,18 +128,18 @@ def test_an_interrupt_ends_the_engine_before_it_is_raised():
         if done:
             raise KeyboardInterrupt
 
-    sink = MemorySink(np.zeros((10, DIM), np.float32), {})
+    sink = MemorySink.of(10, DIM)
     with pytest.raises(KeyboardInterrupt):
-        run(FakeSource(n_cells=10), engine, COLUMNS, embedding, sink, lambda *counts: {}, progress=interrupt)
+        run(FakeSource(n_cells=10), engine, COLUMNS, Embedding(), sink, lambda *counts: {}, progress=interrupt)
     assert engine.ended
     assert sink.record == {}
 
 
 def test_a_swallowed_interrupt_ends_the_run_before_anything_is_written(monkeypatch):
     monkeypatch.setattr(interrupts, "_asked", [signal.SIGINT])
-    sink = MemorySink(np.zeros((10, DIM), np.float32), {})
+    sink = MemorySink.of(10, DIM)
     with pytest.raises(KeyboardInterrupt):
-        run(FakeSource(n_cells=10), FakeEngine(), COLUMNS, embedding, sink, lambda *counts: {})
+        run(FakeSource(n_cells=10), FakeEngine(), COLUMNS, Embedding(), sink, lambda *counts: {})
     assert sink.record == {}
 
 

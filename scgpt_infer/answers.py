@@ -1,0 +1,211 @@
+"""Where the answers of a job come from: an open engine, or vectors that already lie with the cells.
+
+In: a source of cells, a bundle, options. Out: `Answers`, all that a run asks of either. It opens no model.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scgpt_infer.facts import Facts
+from scgpt_infer.options import EmbedOptions
+from scgpt_infer.readers import CellSource
+from scgpt_infer.readers.source import Stored
+from scgpt_infer.run import Answering, Tally
+from scgpt_infer.summary import Summary
+from scgpt_infer.tasks.embed import as_stored, embedding
+from scgpt_infer.writers.sink import Part, Record
+from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.cells import CellBlock, CellFault, Result
+from scgpt_runtime.engine import RANGE_ROWS
+from scgpt_runtime.manifest import STATIC, vector_id
+
+__all__ = ["Answers", "Told", "computed", "stored"]
+
+_SETTINGS = ("max_length", "seed", "ties", "sample")
+
+
+class Told(Protocol):
+    """What a finished job says of where its vectors come from."""
+
+    @property
+    def key(self) -> str:
+        """Name of the embedding under ``obsm``."""
+        ...
+
+    def record(self, n_cells: int, n_bad: int) -> Record:
+        """Flat facts that go with the result."""
+        ...
+
+    def summary(self, tally: Tally, output: Path | None) -> Summary:
+        """Everything of a finished run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Cell vectors for a job.
+
+    Attributes
+    ----------
+    engine
+        What gives them, block by block.
+    columns
+        (n_genes,) token id of each column of the source, -1 for an unknown one.
+    facts
+        What is told of them.
+    vectors
+        Makes rows of unit vectors of what the engine gives.
+    dim
+        Their width.
+    """
+
+    engine: Answering
+    columns: NDArray[np.int64]
+    facts: Told
+    vectors: Callable[[Result], Part]
+    dim: int
+
+
+def computed(facts: Facts) -> Answers:
+    """The answers of an open engine."""
+    return Answers(facts.engine, facts.match.columns, facts, embedding, facts.bundle.manifest.dim)
+
+
+def stored(source: CellSource, bundle: Bundle, options: EmbedOptions) -> Answers | None:
+    """Vectors that lie with the cells already, if they are those that the bundle would make.
+
+    Parameters
+    ----------
+    source
+        Open cells.
+    bundle, options
+        What would compute otherwise: the id of the stored vectors must be one that they can give, and the counts and
+        gene names that the vectors were made of must not be others than those asked for.
+
+    Returns
+    -------
+    Answers
+        None when there are no such vectors, or the run that made them did not finish.
+    """
+    found = source.stored(options.key or bundle.manifest.key)
+    if found is None or found.dim != bundle.manifest.dim or not _fits(found.record, source, options):
+        return None
+    if found.record.get("vector_id") not in _possible_ids(bundle, options):
+        return None
+    engine = _StoredVectors(found, source.n_cells if options.limit is None else min(options.limit, source.n_cells))
+    return Answers(engine, np.empty(0, np.int64), _StoredFacts(found.record), as_stored, found.dim)
+
+
+def _fits(record: Mapping[str, Any], source: CellSource, options: EmbedOptions) -> bool:
+    """Whether the vectors are whole, and made of what is asked for now. Other cells may have lain with them since."""
+    if "incomplete" in record or not {*_RECORDED} <= {*record}:
+        return False
+    asked = {"counts": source.counts, "gene_col": options.gene_col, "genes": options.genes}
+    return all(record[name] == value for name, value in asked.items() if value is not None)
+
+
+def _possible_ids(bundle: Bundle, options: EmbedOptions) -> set[str]:
+    """Ids of the vectors that a bundle can make with these options, whatever runs it."""
+    manifest = bundle.manifest
+    changes: dict[str, Any] = {name: getattr(options, name) for name in _SETTINGS}
+    settings = replace(manifest.tokenizer, **{name: value for name, value in changes.items() if value is not None})
+    asked = (options.precision,) if options.precision != "auto" else (*manifest.precisions, "bf16")
+    classes = {*asked, *([STATIC] if manifest.calibration and "int8" in asked else [])}
+    vocabulary = bundle.sha256("vocab.json")
+    return {
+        vector_id(
+            manifest.weights, vocabulary, manifest.pooling, settings, options.genes, manifest.arithmetic(arithmetic)
+        )
+        for arithmetic in classes
+    }
+
+
+class _StoredVectors:
+    """Stands in for an engine: gives the vectors of a file instead of computing them."""
+
+    def __init__(self, found: Stored, n_cells: int) -> None:
+        self._found, self._n_cells = found, n_cells
+        self.timings: dict[str, float] = {}
+
+    def run(
+        self, blocks: Iterable[CellBlock], columns: NDArray[np.int64], tick: Callable[[int], None]
+    ) -> Iterator[Result]:
+        """The rows of the file on the grid of blocks, which themselves are not read."""
+        for start in range(0, self._n_cells, RANGE_ROWS):
+            vectors = self._found.read(start, min(start + RANGE_ROWS, self._n_cells))
+            finite = np.isfinite(vectors).all(axis=1)
+            faults = np.where(finite, CellFault.NONE, CellFault.NO_VECTOR).astype(np.uint8)
+            tick(len(vectors))
+            yield Result({"cell": vectors}, faults, np.zeros(len(vectors), np.int32), start)
+
+
+_RECORDED = (
+    "model",
+    "vector_id",
+    "key",
+    "dim",
+    "n_genes",
+    "n_matched",
+    "match_fraction",
+    "gene_col",
+    "genes",
+    "counts",
+    "values",
+    "provider",
+    "precision",
+    "dialect",
+    "threads",
+    "instances",
+    "batch_tokens",
+    "max_length",
+    "seed",
+    "ties",
+    "sample",
+    "version",
+)
+"""Fields of a `Summary` that the record of the vectors tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredFacts:
+    """What the record says of the vectors that were stored with it."""
+
+    found: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Name of the embedding under ``obsm``."""
+        return str(self.found["key"])
+
+    def record(self, n_cells: int, n_bad: int) -> Record:
+        """The record of the vectors: they are what they were."""
+        return {name: value for name, value in self.found.items() if not name.startswith("annotation_")}
+
+    def summary(self, tally: Tally, output: Path | None) -> Summary:
+        """The run that made the vectors, with what this one did."""
+        told = {name: self.found[name] for name in _RECORDED}
+        known = f"{told['n_matched']:,} of {told['n_genes']:,} genes are known ({told['match_fraction']:.1%})"
+        return Summary(
+            **told,
+            output=None if output is None else str(output),
+            n_cells=tally.n_cells,
+            n_embedded=tally.n_cells - len(tally.bad),
+            bad=tally.bad,
+            match_report=f"{known}, as recorded with the vectors",
+            devices=(),
+            why="vectors that lay with the cells, made by the same model with the same settings",
+            longest=tally.longest,
+            seconds=tally.seconds,
+            wall_seconds=tally.wall_seconds,
+            cells_per_second=tally.n_cells / max(tally.wall_seconds, 1e-9),
+            peak_bytes=tally.peak_bytes,
+            hashes={
+                "weights": str(self.found.get("weights_sha256", "")),
+                "vocabulary": str(self.found.get("vocabulary_sha256", "")),
+            },
+        )

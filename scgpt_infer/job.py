@@ -1,0 +1,216 @@
+"""One job: the answers for the cells of a source, through a task, into a file or into memory.
+
+In: an open source, `Answers`, a task, options. Out: the finished result and a `Summary`. It opens no model.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scgpt_infer.answers import Answers
+from scgpt_infer.options import EmbedOptions
+from scgpt_infer.output import check_disk, check_key, target_of
+from scgpt_infer.readers import CellSource
+from scgpt_infer.run import Progress, Tally, run
+from scgpt_infer.summary import Summary
+from scgpt_infer.tasks import Task
+from scgpt_infer.writers import Sink, Target, writer_of
+from scgpt_infer.writers.h5ad import RECORD
+from scgpt_infer.writers.memory import MemorySink
+from scgpt_infer.writers.sink import Part, Record
+from scgpt_runtime.engine import RANGE_ROWS
+from scgpt_runtime.errors import DeviceError, OptionError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["Job", "check_inplace"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Cells, what answers for them, and what becomes of the answers.
+
+    Attributes
+    ----------
+    source
+        Open cells.
+    answers
+        What gives their vectors.
+    task
+        What becomes of them.
+    options
+        Of the run.
+    prefix
+        What the names of columns begin with in ``obs``.
+    with_vectors
+        Whether tables and JSON hold the vectors.
+    """
+
+    source: CellSource
+    answers: Answers
+    task: Task
+    options: EmbedOptions
+    prefix: str = "scgpt_"
+    with_vectors: bool = True
+
+    @property
+    def n_cells(self) -> int:
+        """Cells that are taken."""
+        limit = self.options.limit
+        return self.source.n_cells if limit is None else min(limit, self.source.n_cells)
+
+    @property
+    def key(self) -> str:
+        """Name of the embedding under ``obsm``."""
+        return self.answers.facts.key
+
+    def record(self, n_cells: int, n_bad: int) -> Record:
+        """The facts that go with the result."""
+        return {**self.answers.facts.record(n_cells, n_bad), **self.task.facts}
+
+    def checked_target(self, path: Path) -> Target:
+        """What a file shall hold, when nothing but results of ours would be replaced."""
+        target = target_of(path, self.source, self.n_cells, self.answers.dim, self.key, self.options)
+        if target.source is not None and path.suffix.lower() == ".h5ad":
+            check_key(target.source, self.key)
+        return replace(
+            target,
+            columns=self.task.columns,
+            kind=self.task.kind,
+            with_vectors=self.with_vectors,
+            prefix=self.prefix,
+        )
+
+    def into_file(self, path: Path, progress: Progress | None = None, also: MemorySink | None = None) -> Summary:
+        """Do the job; the file appears when it is done.
+
+        Parameters
+        ----------
+        path
+            As `scgpt_infer.output.destination` gives it.
+        progress
+            Told the cells done and the cells in all.
+        also
+            Takes the same rows.
+        """
+        target = self.checked_target(path)
+        check_disk(target)
+        with writer_of(path).open(target) as sink:
+            tally = self._run(sink if also is None else _Both((sink, also)), str(path), progress)
+        return self.answers.facts.summary(tally, path)
+
+    def into_memory(self, cells: "AnnData | Path | str", inplace: bool) -> tuple["AnnData", Summary]:
+        """Do the job, and give the cells with their result: the caller's object, or a copy that shares nothing.
+
+        Parameters
+        ----------
+        cells
+            What the source was opened from.
+        inplace
+            Add to the object itself.
+        """
+        sink = MemorySink.of(self.n_cells, self.answers.dim, self.task.columns)
+        output = f'obsm["{self.key}"]' if inplace else "The attribute `finished` of this error, an AnnData,"
+        try:
+            tally = self._run(sink, output)
+        except DeviceError as error:
+            if sink.record:  # rows were done before
+                error.finished = _attached(self, cells, sink, inplace)
+            raise
+        if tally.bad:
+            first = tally.bad[0]
+            told = (len(tally.bad), tally.n_cells, first.name, first.reason)
+            _log.warning("%d of %d cells have no embedding (NaN); the first is %s: %s", *told)
+        return _attached(self, cells, sink, inplace), self.answers.facts.summary(tally, None)
+
+    def _run(self, sink: Sink, output: str, progress: Progress | None = None) -> Tally:
+        return run(
+            self.source,
+            self.answers.engine,
+            self.answers.columns,
+            self.task,
+            sink,
+            self.record,
+            limit=self.options.limit,
+            progress=progress,
+            output=output,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """Several sinks that take the same rows; the first one commits first."""
+
+    sinks: Sequence[Sink]
+
+    def write(self, part: Part) -> None:
+        for sink in self.sinks:
+            sink.write(part)
+
+    def commit(self, record: Record) -> None:
+        for sink in self.sinks:
+            sink.commit(record)
+
+
+def _attached(job: Job, cells: "AnnData | Path | str", sink: MemorySink, inplace: bool) -> "AnnData":
+    """The cells with their result: the caller's object, or a copy that shares nothing with it."""
+    import pandas as pd
+
+    limit = job.options.limit
+    if isinstance(cells, (str, Path)):
+        found = _loaded(job)
+    elif inplace:
+        found = cells
+    else:
+        found = (cells if limit is None else cells[:limit]).to_memory(copy=True)
+    found.obsm[job.key] = sink.vectors
+    for column in job.task.columns:
+        values = sink.columns[column.name]
+        if column.words:
+            values = pd.Categorical.from_codes(values, list(column.words))
+        found.obs[f"{job.prefix}{column.name}"] = values
+    found.uns[RECORD] = dict(sink.record)
+    return found
+
+
+def _loaded(job: Job) -> "AnnData":
+    """The cells of a file: all that an h5ad file has, of other formats the matrix and the names."""
+    import pandas as pd
+    from anndata import AnnData, read_h5ad
+    from scipy import sparse
+
+    path = job.source.path
+    if path is not None and path.suffix.lower() == ".h5ad":
+        found = read_h5ad(path)
+        return found if job.n_cells == found.n_obs else found[: job.n_cells].copy()
+    blocks = [
+        sparse.csr_matrix((block.data, block.indices, block.indptr), shape=(block.n_cells, job.source.n_genes))
+        for block in job.source.blocks(RANGE_ROWS, job.n_cells)
+    ]
+    names = {name: list(column) for name, column in job.source.gene_names.items()}
+    var = pd.DataFrame(names, index=pd.Index(names.pop("index")))
+    obs = pd.DataFrame(index=pd.Index(job.source.cell_names(0, job.n_cells)))
+    return AnnData(sparse.vstack(blocks, format="csr"), obs=obs, var=var)
+
+
+def check_inplace(cells: "AnnData | Path | str", inplace: bool, options: EmbedOptions) -> None:
+    """Make sure that a result can be added to the object that was given.
+
+    Raises
+    ------
+    OptionError
+        When it is none, is a view, or shall lose cells.
+    """
+    if inplace and isinstance(cells, (str, Path)):
+        raise OptionError("inplace changes an AnnData object, and cells are a path. Use embed_file with in_place.")
+    if inplace and getattr(cells, "is_view", False):
+        raise OptionError(
+            "inplace adds to the object itself, and this one is a view of another. Pass a copy: x.copy()."
+        )
+    if inplace and options.limit is not None:
+        raise OptionError("limit and inplace do not go together: the object keeps all of its cells.")
