@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scgpt_infer import EmbedOptions, api, output
+from scgpt_infer import EmbedOptions, api, model, output
 from scgpt_infer.preview import Disk
 
 
