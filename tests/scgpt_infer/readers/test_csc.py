@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scgpt_infer.readers import csc
+from scgpt_infer.readers import regroup, spool
 from scgpt_infer.readers.csc import CscRows
 from scgpt_infer.readers.matrix import CsrRows
 from scgpt_runtime.errors import CellsError
 
 
-def opened(matrix: sparse.csc_matrix, budget: int = csc.BUDGET_BYTES) -> CscRows:
+def opened(matrix: sparse.csc_matrix, budget: int = regroup.BUDGET_BYTES) -> CscRows:
     return CscRows(matrix.indptr, matrix.indices, matrix.data, matrix.shape, "X", budget)
 
 
@@ -22,10 +22,10 @@ def csr(counts: sparse.csr_matrix) -> CsrRows:
 
 
 # In memory at once; in a few buckets on disk; in buckets of single rows, some of which exceed the budget.
-@pytest.mark.parametrize("budget", [csc.BUDGET_BYTES, 800, 8])
+@pytest.mark.parametrize("budget", [regroup.BUDGET_BYTES, 800, 8])
 @pytest.mark.parametrize("slab", [1 << 22, 37])
 def test_rows_are_those_of_the_csr_matrix(budget: int, slab: int, counts, csr, monkeypatch, same):
-    monkeypatch.setattr(csc, "SLAB_ENTRIES", slab)
+    monkeypatch.setattr(regroup, "SLAB_ENTRIES", slab)
     rows = opened(counts.tocsc(), budget)
     for start, stop in [(0, 130), (0, 48), (48, 96), (96, 130), (3, 4), (7, 8), (129, 130), (0, 48)]:
         assert same(rows.read(start, stop), csr.read(start, stop))
@@ -34,7 +34,7 @@ def test_rows_are_those_of_the_csr_matrix(budget: int, slab: int, counts, csr, m
 
 def test_duplicates_stay_two_entries_in_order():
     matrix = sparse.csc_matrix(([1.0, 2.0, 4.0, 8.0], [1, 1, 0, 1], [0, 2, 4]), shape=(2, 2))
-    for budget in (csc.BUDGET_BYTES, 8):
+    for budget in (regroup.BUDGET_BYTES, 8):
         rows = opened(matrix, budget)
         block = rows.read(0, 2)
         rows.close()
@@ -43,7 +43,7 @@ def test_duplicates_stay_two_entries_in_order():
         assert block.data.tolist() == [4.0, 1.0, 2.0, 8.0]
 
 
-@pytest.mark.parametrize("budget", [csc.BUDGET_BYTES, 8])
+@pytest.mark.parametrize("budget", [regroup.BUDGET_BYTES, 8])
 @pytest.mark.parametrize("row", [2, -1, 2**32 + 1])
 def test_a_cell_that_does_not_exist_is_an_error(budget: int, row: int):
     indices = np.array([1, row], np.int64)
@@ -68,6 +68,6 @@ def test_the_temporary_file_is_removed(counts: sparse.csr_matrix, tmp_path: Path
 
 def test_a_full_disk_is_said_before_the_work(counts: sparse.csr_matrix, monkeypatch: pytest.MonkeyPatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(csc.shutil, "disk_usage", lambda _: usage(100, 100, 0))
+    monkeypatch.setattr(spool.shutil, "disk_usage", lambda _: usage(100, 100, 0))
     with pytest.raises(CellsError, match=r"0 bytes free.*set TMPDIR"):
         opened(counts.tocsc(), budget=800).read(0, 10)

@@ -1,0 +1,188 @@
+"""Row ranges of a matrix whose entries do not come by rows: they are regrouped once.
+
+Up to a budget this is done in memory. Above it the entries are distributed in one pass to a
+temporary file, each to the bucket of neighbouring rows it belongs to, a bucket at most the
+budget in size; reading loads one bucket at a time. So memory is bounded by about three times the budget, the
+entries are read twice, and the temporary file takes 12 bytes a value in the folder TMPDIR names.
+"""
+
+import tempfile
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from scgpt_infer.readers.damage import reading
+from scgpt_infer.readers.matrix import Sliceable, narrow, to_float32
+from scgpt_infer.readers.spool import check_room, no_room
+from scgpt_runtime.cells import CellBlock
+from scgpt_runtime.errors import CellsError
+
+__all__ = ["BUDGET_BYTES", "RegroupedRows"]
+
+# What the values and indices of one bucket may take, 8 bytes an entry.
+BUDGET_BYTES = 512 << 20
+ENTRY_BYTES = 8
+# Entries that are read from the matrix at once.
+SLAB_ENTRIES = 1 << 22
+ENTRY = np.dtype([("row", "<i4"), ("column", "<i4"), ("value", "<f4")])
+
+
+class RegroupedRows:
+    """Rows of entries in any order; those of one row stay in the order they come in, duplicates among them.
+
+    A row index outside the matrix belongs to no cell that could be marked bad, so it ends the reading.
+
+    Parameters
+    ----------
+    rows, columns, values
+        (n_entries,) where each entry stands, and what stands there.
+    shape
+        Cells and genes.
+    where
+        Name of the matrix in messages.
+    budget
+        Bytes that a bucket may take.
+    """
+
+    def __init__(
+        self,
+        rows: Sliceable,
+        columns: Sliceable,
+        values: Sliceable,
+        shape: tuple[int, int],
+        where: str,
+        budget: int = BUDGET_BYTES,
+    ) -> None:
+        self.shape = shape
+        self._rows, self._columns, self._values = rows, columns, values
+        self._n = int(values.shape[0])
+        self._where = where
+        self._capacity = max(1, budget // ENTRY_BYTES)
+        self._starts = np.zeros(1, np.int64)  # first row of each bucket, and the end
+        self._offsets = np.zeros(1, np.int64)  # first entry of each bucket, and the end
+        self._file: IO[bytes] | None = None
+        self._loaded: tuple[int, CellBlock] | None = None
+
+    def read(self, start: int, stop: int) -> CellBlock:
+        """Rows ``start`` to ``stop``."""
+        if len(self._starts) == 1:
+            self._distribute()
+        first = int(np.searchsorted(self._starts, start, side="right")) - 1
+        parts = []
+        for bucket in range(first, len(self._starts) - 1):
+            low, high = int(self._starts[bucket]), int(self._starts[bucket + 1])
+            if low >= stop:
+                break
+            parts.append(_cut(self._load(bucket), max(start, low), min(stop, high)))
+        counts = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.indptr) for part in parts)])
+        indices = np.concatenate([np.empty(0, np.int32), *(part.indices for part in parts)])
+        data = np.concatenate([np.empty(0, np.float32), *(part.data for part in parts)])
+        return CellBlock(np.cumsum(counts), indices, data, start)
+
+    def close(self) -> None:
+        """Remove the temporary file and free the loaded bucket."""
+        self._loaded = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _load(self, bucket: int) -> CellBlock:
+        if self._loaded is not None and self._loaded[0] == bucket:
+            return self._loaded[1]
+        self._loaded = None  # before the next one is made: never two in memory
+        first_row, n_rows = int(self._starts[bucket]), int(self._starts[bucket + 1] - self._starts[bucket])
+        if self._file is None:
+            entries = self._slab(0, self._n)
+        else:
+            stored = self._entries(bucket)
+            entries = (stored["row"] - np.int32(first_row), stored["column"], stored["value"])
+        self._loaded = (bucket, _by_rows(*entries, (n_rows, self.shape[1]), first_row))
+        return self._loaded[1]
+
+    def _entries(self, bucket: int) -> NDArray[np.void]:
+        if self._file is None:
+            raise ValueError("no temporary file")
+        self._file.seek(int(self._offsets[bucket]) * ENTRY.itemsize)
+        n_entries = int(self._offsets[bucket + 1] - self._offsets[bucket])
+        return np.frombuffer(self._file.read(n_entries * ENTRY.itemsize), ENTRY)
+
+    def _slab(self, low: int, high: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+        with reading(f"Entries {low:,} to {high - 1:,} of {self._where}"):
+            rows, columns = (narrow(np.asarray(array[low:high])) for array in (self._rows, self._columns))
+            values = to_float32(np.asarray(self._values[low:high]))
+        if len(rows) and (rows.min() < 0 or rows.max() >= self.shape[0]):
+            raise CellsError(
+                f"{self._where} is stored by genes (CSC) and has a row index outside its {self.shape[0]:,} cells. "
+                "The file was written by a faulty program: write it again from the original data."
+            )
+        return rows, columns, values
+
+    def _distribute(self) -> None:
+        """Set the buckets, and fill the temporary file where there is more than one."""
+        if self._n <= self._capacity:
+            self._starts, self._offsets = np.array([0, self.shape[0]]), np.array([0, self._n])
+            return
+        where = f"{self._where}, which is stored by genes and too large to regroup in memory,"
+        starts, offsets = self._buckets()
+        check_room(self._n * ENTRY.itemsize, where)
+        file = None
+        try:
+            file = tempfile.TemporaryFile()  # noqa: SIM115, closed by close()
+            self._fill(file, starts, offsets)
+        except BaseException as error:
+            if file is not None:
+                file.close()
+            if isinstance(error, OSError):
+                raise no_room(where, error) from error
+            raise
+        self._starts, self._offsets, self._file = starts, offsets, file
+
+    def _buckets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        n_rows = self.shape[0]
+        ends = np.zeros(n_rows + 1, np.int64)  # entries before each row
+        for low in range(0, self._n, SLAB_ENTRIES):
+            rows, _, _ = self._slab(low, min(self._n, low + SLAB_ENTRIES))
+            ends[1:] += np.bincount(rows, minlength=n_rows)
+        np.cumsum(ends, out=ends)
+        starts = [0]
+        while starts[-1] < n_rows:
+            fitting = int(np.searchsorted(ends, ends[starts[-1]] + self._capacity, side="right")) - 1
+            starts.append(max(fitting, starts[-1] + 1))
+        return np.array(starts, np.int64), ends[starts]
+
+    def _fill(self, file: IO[bytes], starts: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
+        written = offsets.copy()
+        for low in range(0, self._n, SLAB_ENTRIES):
+            high = min(self._n, low + SLAB_ENTRIES)
+            entries = np.empty(high - low, ENTRY)
+            entries["row"], entries["column"], entries["value"] = self._slab(low, high)
+            buckets = np.searchsorted(starts, entries["row"], side="right") - 1
+            entries = entries[np.argsort(buckets, kind="stable")]
+            bounds = np.concatenate([[0], np.cumsum(np.bincount(buckets, minlength=len(starts) - 1))])
+            for bucket in np.flatnonzero(np.diff(bounds)):
+                part = entries[bounds[bucket] : bounds[bucket + 1]]
+                file.seek(int(written[bucket]) * ENTRY.itemsize)
+                file.write(part.tobytes())
+                written[bucket] += len(part)
+        file.flush()
+
+
+def _by_rows(
+    rows: NDArray[np.int32],
+    columns: NDArray[np.int32],
+    values: NDArray[np.float32],
+    shape: tuple[int, int],
+    first_row: int,
+) -> CellBlock:
+    matrix = sparse.coo_matrix((values, (rows, columns)), shape=shape)
+    matrix.has_canonical_format = True  # else scipy sums duplicates, in float32; their order it keeps
+    csr = matrix.tocsr()
+    return CellBlock(csr.indptr.astype(np.int64), csr.indices.astype(np.int32), csr.data, first_row)
+
+
+def _cut(block: CellBlock, start: int, stop: int) -> CellBlock:
+    bounds = block.indptr[start - block.first_row : stop - block.first_row + 1]
+    first, last = bounds[0], bounds[-1]
+    return CellBlock(bounds - first, block.indices[first:last], block.data[first:last], start)
