@@ -71,9 +71,7 @@ def _stored_sparse(group: Group, where: str, threads: int) -> Rows:
             f"{where} has the encoding {kind or '(none)'!r}; expected csr_matrix, csc_matrix or a dense array. "
             "Write the file again with anndata."
         )
-    missing = [
-        name for name in ("indptr", "indices", "data") if not isinstance(group.get(name), (h5py.Dataset, ZarrArray))
-    ]
+    missing = [name for name in ("indptr", "indices", "data") if not is_array(group.get(name))]
     if missing:
         raise CellsError(f"{where} has no {', '.join(missing)}; a sparse matrix needs them. Write the file again.")
     shape = group.attrs.get("shape", group.attrs.get("h5sparse_shape"))
