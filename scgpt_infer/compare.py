@@ -241,16 +241,16 @@ def _meaning(
     if not manifest.labels or not any(graph.task == "classify" for graph in manifest.graphs):
         if told:
             raise OptionError(
-                f"Bundle {manifest.name} has no classifier with named classes, so --classes says nothing."
+                f"Bundle {manifest.name} has no classifier with named classes, so --names says nothing."
             )
         return {}
     there, counts = np.unique(labels, return_counts=True)
-    meaning = meanings(there.tolist(), manifest.labels, told, "--classes")
+    meaning = meanings(there.tolist(), manifest.labels, told, "--names")
     missing = {name: n for name, n in zip(there.tolist(), counts.tolist(), strict=True) if not meaning[name]}
     if missing:
         listed = ", ".join(f"{name} ({n:,} cells)" for name, n in missing.items())
         notes.append(
             f"No class of the classifier stands for {listed}: these cells do not judge it. Its classes are "
-            f"{', '.join(manifest.labels)}; --classes FILE.json tells which mean a label."
+            f"{', '.join(manifest.labels)}; --names FILE.json tells which mean a label."
         )
     return {name: classes for name, classes in meaning.items() if classes}

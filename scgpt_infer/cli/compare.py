@@ -3,15 +3,13 @@
 `scgpt_infer.compare` does the work; this module reads the words and prints.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from scgpt_infer.cli.options import model_option, path_type
+from scgpt_infer.cli.options import model_option, names_of, names_option, path_type, words_of
 from scgpt_infer.cli.progress import aloud
-from scgpt_runtime.errors import OptionError
 
 if TYPE_CHECKING:
     from scgpt_infer.compare import Compared, Comparison
@@ -34,7 +32,7 @@ Examples:
 @click.option(
     "--batch", help="Column of obs: no cell of a batch may vote for another of it when labels are transferred."
 )
-@click.option("--classes", type=path_type, help="JSON: label to the model's class, or classes, that are right for it.")
+@names_option
 @click.option("--precision", default="", help="Which, separated by commas; fp32 runs in any case.  [default: all]")
 @click.option("--provider", default="", help="Which, separated by commas.  [default: all that run here]")
 @click.option("--threads", type=click.IntRange(min=1), help="Cores in all.  [default: those this process may use]")
@@ -52,7 +50,7 @@ def command(
     cells: Path,
     label: str,
     batch: str | None,
-    classes: Path | None,
+    names: Path | None,
     precision: str,
     provider: str,
     threads: int | None,
@@ -70,7 +68,7 @@ def command(
     from scgpt_infer.labelled import read
     from scgpt_infer.models import resolve
 
-    options = CompareOptions(_words(provider), _words(precision), threads, _classes(classes))
+    options = CompareOptions(words_of(provider), words_of(precision), threads, names_of(names))
     bundle = resolve(model, say=aloud)
     found = compare(bundle, read(cells, label, limit, batch, layer), options, aloud)
     if json_file is not None:
@@ -104,21 +102,3 @@ def _line(row: "Compared", classifier: bool) -> str:
     if classifier:
         words += "                     " if own is None else f"  {own.accuracy:>9.3f}  {own.macro_f1:>8.3f}"
     return f"{words}  {row.cells_per_second:>8.1f}"
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word for word in text.replace(" ", "").split(",") if word)
-
-
-def _classes(path: Path | None) -> dict[str, tuple[str, ...]]:
-    """Label to classes, from JSON in which a single class may stand alone."""
-    if path is None:
-        return {}
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        pairs = {name: (found,) if isinstance(found, str) else tuple(found) for name, found in told.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise OptionError(f"{path} cannot be read as JSON of labels and their classes: {error}.") from error
-    if not all(isinstance(word, str) for words in pairs.values() for word in words):
-        raise OptionError(f'{path} should read like {{"label": ["class", "class"]}}; every class is a text.')
-    return pairs

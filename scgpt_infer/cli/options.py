@@ -3,6 +3,7 @@
 Their names and defaults are those of the fields of `scgpt_infer.options.EmbedOptions`.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from scgpt_infer.options import CHOICES, MIN_MATCH
+from scgpt_runtime.errors import OptionError
 
 __all__ = [
     "cells_options",
@@ -17,8 +19,11 @@ __all__ = [
     "engine_options",
     "json_option",
     "model_option",
+    "names_of",
+    "names_option",
     "path_type",
     "quiet_option",
+    "words_of",
 ]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -35,6 +40,12 @@ model_option = click.option(
 )
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; only what went wrong.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+
+names_option = click.option(
+    "--names",
+    type=path_type,
+    help="JSON: true label to the model's label, or labels, that are right for it, where they differ.",
+)
 
 device_option = click.option(
     "--device", default="auto", show_default=True, help="GPUs: auto (one), all, or numbers such as 0 or 0,1."
@@ -105,6 +116,31 @@ def engine_options(command: Decorated) -> Decorated:
 def cells_options(command: Decorated) -> Decorated:
     """Where the counts and gene names are, and how a cell becomes tokens."""
     return _apply(_CELLS, command)
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a list that is separated by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def names_of(path: Path | None) -> dict[str, tuple[str, ...]]:
+    """True label to the labels that are right for it, from JSON in which a single one may stand alone.
+
+    Raises
+    ------
+    OptionError
+        The file cannot be read as that.
+    """
+    if path is None:
+        return {}
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        pairs = {name: (found,) if isinstance(found, str) else tuple(found) for name, found in told.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise OptionError(f"{path} cannot be read as JSON of labels and what they are called here: {error}.") from error
+    if not all(isinstance(word, str) for words in pairs.values() for word in words):
+        raise OptionError(f'{path} should read like {{"label": ["name", "name"]}}; every name is a text.')
+    return pairs
 
 
 def _apply(decorators: tuple[Callable[[Decorated], Decorated], ...], command: Decorated) -> Decorated:

@@ -73,7 +73,7 @@ def test_a_disk_that_is_too_small_is_said_and_is_no_error(toy_h5ad, toy_model, t
     preview = api.preview(toy_h5ad, tmp_path / "x.npy", toy_model)
     assert not preview.fits
     assert "1.0 TB needed, 1.0 GB free: NOT ENOUGH" in preview.report()
-    assert output.disk is not api.disk
+    assert output.disk is not model.disk
 
 
 def test_the_report_tells_all_that_one_asks_before_a_long_job(toy_h5ad, toy_model, tmp_path):

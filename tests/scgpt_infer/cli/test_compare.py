@@ -20,7 +20,7 @@ def classes(tmp_path):
 
 def test_every_precision_has_a_row_and_fp32_is_the_measure(classes, tmp_path, capsys):
     file = tmp_path / "figures.json"
-    assert cli.run([*DEMO, "--classes", str(classes), "--json", str(file)]) == 0
+    assert cli.run([*DEMO, "--names", str(classes), "--json", str(file)]) == 0
     out = capsys.readouterr().out
     told = json.loads(file.read_text())
     assert (told["model"], told["cells"], told["reference"]) == ("demo", 120, "cpu fp32")
@@ -44,7 +44,7 @@ def test_labels_that_are_no_classes_are_told_and_do_not_judge(capsys):
     assert cli.run([*DEMO, "--precision", "int8"]) == 0
     out = capsys.readouterr().out
     assert "No class of the classifier stands for CD14+ Monocyte" in out
-    assert "--classes FILE.json" in out
+    assert "--names FILE.json" in out
     assert "class acc" not in out
     assert "cpu fp32" in out  # the measure, though not asked for
     assert "fp16" not in out
@@ -58,7 +58,7 @@ def test_labels_that_are_no_classes_are_told_and_do_not_judge(capsys):
         (["--label", "type"], "has no column 'type'"),
         (["--batch", "type"], "has no column 'type'"),
         (["--cells", "missing.h5ad"], "There is no file missing.h5ad"),
-        (["--classes", "missing.json"], "missing.json cannot be read as JSON"),
+        (["--names", "missing.json"], "missing.json cannot be read as JSON"),
     ],
 )
 def test_bad_words_are_told_without_a_traceback(words, told, capsys):
@@ -71,12 +71,12 @@ def test_bad_words_are_told_without_a_traceback(words, told, capsys):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('{"CD56+ NK": "natural killer"}', "--classes names natural killer, which the model's classifier does not"),
+        ('{"CD56+ NK": "natural killer"}', "--names names natural killer, which the model's classifier does not"),
         ('{"CD56+ NK": [1]}', "every class is a text"),
         ("[1]", "cannot be read as JSON of labels"),
     ],
 )
 def test_classes_that_the_model_does_not_know_are_told(text, told, tmp_path, capsys):
     (tmp_path / "classes.json").write_text(text)
-    assert cli.run([*DEMO, "--classes", str(tmp_path / "classes.json")]) == 2
+    assert cli.run([*DEMO, "--names", str(tmp_path / "classes.json")]) == 2
     assert told in capsys.readouterr().err
