@@ -16,7 +16,7 @@ from scgpt_runtime.errors import ScgptInferError
 
 __all__ = ["commands", "main", "run"]
 
-COMMANDS = ("embed", "demo", "export", "inspect", "verify", "compare", "bench", "doctor")
+COMMANDS = ("embed", "annotate", "demo", "export", "inspect", "verify", "compare", "bench", "doctor")
 """Names of the commands, in the order of the help; each lives in the module of its name."""
 
 INTERRUPTED = 130
@@ -26,6 +26,7 @@ Examples:
   scgpt-infer demo                                        bundled model, bundled real cells
   scgpt-infer export scGPT_human/ -o human                once: a checkpoint becomes a bundle
   scgpt-infer embed cells.h5ad --model human -o out.h5ad
+  scgpt-infer annotate cells.csv --model demo -o types.json
 """
 
 

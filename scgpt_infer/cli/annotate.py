@@ -1,0 +1,177 @@
+"""``scgpt-infer annotate``: a file of cells in, their types and embeddings out.
+
+Reads the words and prints; `scgpt_infer.api` does the work.
+"""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scgpt_infer.cli.embed import bad_cells
+from scgpt_infer.cli.embed import report as run_report
+from scgpt_infer.cli.options import (
+    cells_options,
+    engine_options,
+    json_option,
+    model_option,
+    names_of,
+    names_option,
+    path_type,
+    quiet_option,
+    words_of,
+)
+from scgpt_infer.cli.progress import Progress, aloud
+from scgpt_infer.options import EmbedOptions
+from scgpt_runtime.errors import OutputError
+
+if TYPE_CHECKING:
+    from scgpt_infer.annotating import Annotated, AnnotateOptions
+    from scgpt_infer.evaluation import Confusion
+
+__all__ = ["command", "report"]
+
+SHOWN = 20
+"""Labels that are listed with their number of cells."""
+
+_EXAMPLES = """\b
+Examples:
+  scgpt-infer annotate cells.csv --model demo -o types.json
+  scgpt-infer annotate cells.h5ad --model taught -o types.h5ad --truth cell_type --by donor,assay
+  scgpt-infer annotate cells.h5ad --model human --reference ref.index -o types.h5ad
+"""
+
+
+@click.command("annotate", short_help="Cells become cell types, and embeddings in the same pass.", epilog=_EXAMPLES)
+@click.argument("cells", type=path_type)
+@model_option
+@click.option(
+    "--output", "-o", type=path_type, help="Where to write: .h5ad, .json, .jsonl, .csv or .parquet, by its suffix."
+)
+@click.option("--in-place", is_flag=True, help="Add types and embedding to the input .h5ad itself.")
+@click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
+@click.option("--key", help="Name of the embedding under obsm.  [default: X_scGPT; X_scGPT_demo for demo]")
+@click.option("--prefix", default="scgpt_", show_default=True, help="What the new columns of obs begin with.")
+@click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
+@click.option(
+    "--reference",
+    type=path_type,
+    help="Labels by the nearest cells of an index (scgpt-infer index), or of scGPT's atlas folder, instead of by the "
+    "model's classifier.",
+)
+@click.option(
+    "-k", "k", type=click.IntRange(min=1), help="Nearest reference cells that vote.  [default: 10; atlas: 50]"
+)
+@click.option(
+    "--weights",
+    type=click.Choice(("majority", "distance")),
+    default="majority",
+    show_default=True,
+    help="Whether nearer reference cells count more.",
+)
+@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Candidates told of each cell.")
+@click.option(
+    "--unknown-below",
+    type=click.FloatRange(0, 1),
+    help="A cell whose best label has less confidence is unknown.  [default: 0.5 for a classifier, 0 for a reference]",
+)
+@click.option("--with-vectors", is_flag=True, help="Put the embedding into .json, .jsonl, .csv and .parquet too.")
+@click.option("--recompute", is_flag=True, help="Run the model even if its vectors lie with the cells already.")
+@click.option("--truth", help="Column of obs with the right labels: judge the answers by it.")
+@click.option("--by", default="", help="Columns of obs, separated by commas: figures for each of their values.")
+@names_option
+@click.option("--confusion", type=path_type, help="Write the confusion matrix there: .png or .json, by its suffix.")
+@cells_options
+@engine_options
+@quiet_option
+@json_option
+def command(
+    cells: Path,
+    model: str,
+    output: Path | None,
+    names: Path | None,
+    by: str,
+    confusion: Path | None,
+    quiet: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Tell the types of the cells of CELLS with a scGPT model, and embed them in the same pass.
+
+    Types come from the model's classifier (fine-tuned, or taught with scgpt-infer learn), or from the nearest cells of
+    a reference. Vectors that this model has written into CELLS before are taken as they are.
+    """
+    from scgpt_infer.annotating import AnnotateOptions
+
+    ours = {field.name for field in fields(AnnotateOptions)}
+    how = AnnotateOptions(
+        **{name: value for name, value in settings.items() if name in ours},
+        by=words_of(by),
+        names=names_of(names),
+    )
+    options = EmbedOptions(**{name: value for name, value in settings.items() if name not in ours})
+    _check(output, options, how, confusion)
+    found = _annotate(cells, output, model, options, how, quiet)
+    if confusion is not None and found.evaluation is not None:
+        _draw(found.evaluation.confusion, confusion)
+    if as_json:
+        click.echo(found.to_json())
+    elif not quiet:
+        click.echo(report(found))
+    elif found.summary.bad:
+        click.echo("\n".join(bad_cells(found.summary)), err=True)
+
+
+def report(found: "Annotated") -> str:
+    """What a run told, for people."""
+    shown = list(found.counts.items())[:SHOWN]
+    width = max((len(label) for label, _ in shown), default=0)
+    lines = [
+        run_report(found.summary),
+        "",
+        f"Labels by {found.labels_from}"
+        + (f"; unknown where the confidence is below {found.unknown_below:g}:" if found.unknown_below else ":"),
+        *(f"  {label:<{width}}  {count:>9,}  {count / found.summary.n_cells:6.1%}" for label, count in shown),
+    ]
+    if len(found.counts) > SHOWN:
+        lines.append(f"  and {len(found.counts) - SHOWN:,} more labels; --json lists them")
+    if found.evaluation is not None:
+        lines += ["", found.evaluation.report()]
+    return "\n".join(lines)
+
+
+def _check(output: Path | None, options: EmbedOptions, how: "AnnotateOptions", confusion: Path | None) -> None:
+    if output is not None and options.in_place:
+        raise click.UsageError("-o and --in-place do not go together: choose a new file, or the input itself.")
+    if output is None and not options.in_place:
+        raise click.UsageError(
+            "Nowhere to write: give -o OUTPUT (.h5ad, .json, .jsonl, .csv or .parquet), or --in-place."
+        )
+    if confusion is None:
+        return
+    if how.truth is None:
+        raise click.UsageError("--confusion needs the right labels: name their column of obs with --truth.")
+    if confusion.suffix.lower() not in (".png", ".json"):
+        raise click.UsageError(f"--confusion writes .png or .json, and {confusion.name} is neither.")
+
+
+def _annotate(
+    cells: Path, output: Path | None, model: str, options: EmbedOptions, how: "AnnotateOptions", quiet: bool
+) -> "Annotated":
+    from scgpt_infer import api
+
+    if quiet:
+        return api.annotate_file(cells, output, model, options, how)
+    with Progress("annotate") as progress:
+        return api.annotate_file(cells, output, model, options, how, progress, say=aloud)
+
+
+def _draw(confusion: "Confusion", path: Path) -> None:
+    from scgpt_infer.evaluation import confusion_png
+
+    content = confusion_png(confusion) if path.suffix.lower() == ".png" else confusion.to_json().encode()
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error}. Name another file.") from error
