@@ -10,6 +10,7 @@ from importlib.resources import files
 from scgpt_infer.bench.charts import Bar, bars, histogram
 from scgpt_infer.bench.result import AtLength, BenchResult, Combination, Throughput
 from scgpt_infer.bench.table import bundle_line, load_line, machine_line, number, share, spread, worst
+from scgpt_infer.pages import document
 from scgpt_infer.sizes import size
 
 __all__ = ["page"]
@@ -27,17 +28,7 @@ def page(result: BenchResult) -> str:
         body += [*_speed(ran), *_compute(result, ran), *_latency(ran), *_process(ran)]
         body += [*_cells(result), *_numbers(result, ran)]
     body += [*_failures(result), *_conditions(result)]
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>",
-            f"<style>\n{style}</style></head><body>",
-            *body,
-            "</body></html>\n",
-        ]
-    )
+    return document(title, body, style=style)
 
 
 def _lead(result: BenchResult, ran: Sequence[Combination]) -> Iterator[str]:
