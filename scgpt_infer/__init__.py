@@ -1,6 +1,6 @@
 """scgpt-infer: exact, fast inference for scGPT.
 
-Single cells in, the embeddings of a scGPT checkpoint out, the same vector for the same cell always.
+Single cells in, the embeddings and cell types of a scGPT checkpoint out, the same for the same cell always.
 Names are imported when they are first used, so that importing the package costs nothing.
 """
 
@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scgpt_infer.api import Model, embed, embed_file
+    from scgpt_infer.annotating import AnnotateOptions
+    from scgpt_infer.api import Model, annotate, annotate_file, embed, embed_file
     from scgpt_infer.options import EmbedOptions
     from scgpt_infer.preview import Preview
     from scgpt_infer.summary import BadCell, Summary
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnnotateOptions",
     "BadCell",
     "EmbedOptions",
     "Model",
@@ -25,18 +27,23 @@ __all__ = [
     "ScgptInferError",
     "Summary",
     "__version__",
+    "annotate",
+    "annotate_file",
     "embed",
     "embed_file",
     "errors",
 ]
 
 _HOMES = {
+    "AnnotateOptions": "scgpt_infer.annotating",
     "BadCell": "scgpt_infer.summary",
     "EmbedOptions": "scgpt_infer.options",
     "Model": "scgpt_infer.api",
     "Preview": "scgpt_infer.preview",
     "ScgptInferError": "scgpt_runtime.errors",
     "Summary": "scgpt_infer.summary",
+    "annotate": "scgpt_infer.api",
+    "annotate_file": "scgpt_infer.api",
     "embed": "scgpt_infer.api",
     "embed_file": "scgpt_infer.api",
     "errors": "scgpt_runtime.errors",

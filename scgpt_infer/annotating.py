@@ -84,7 +84,7 @@ class AnnotateOptions:
     with_vectors: bool = False
     truth: str | None = None
     by: tuple[str, ...] = ()
-    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    names: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in (("top", self.top), ("k", self.k)):
@@ -200,7 +200,7 @@ class Labels:
 
     def into_file(self, job: Job, path: Path, progress: Progress | None) -> Annotated:
         """Do the job into a file, and judge it where the right labels are known."""
-        truth = _Truth.of(job.source, job.n_cells, self.how)  # a missing column shows before the work, not after it
+        truth = _Truth.of(job, self.how, self.labeller.labels)  # what is wrong with it shows before the work
         label, confidence = job.task.columns[:2]
         kept = MemorySink.of(job.n_cells, None, (label, confidence))
         summary = job.into_file(path, progress, kept)
@@ -260,22 +260,35 @@ def _of_reference(path: Path, how: AnnotateOptions, cache_dir: Path | None) -> L
 class _Truth:
     """The right labels, and what the figures are broken down by."""
 
-    labels: NDArray[np.str_]
+    true: NDArray[np.str_]
     groups: dict[str, NDArray[np.str_]]
     names: Mapping[str, Sequence[str]]
+    labels: tuple[str, ...]
 
     @classmethod
-    def of(cls, source: CellSource, n_cells: int, how: AnnotateOptions) -> "_Truth | None":
+    def of(cls, job: Job, how: AnnotateOptions, labels: tuple[str, ...]) -> "_Truth | None":
         if how.truth is None:
             return None
-        groups = {name: source.cell_column(name)[:n_cells] for name in how.by}
-        return cls(source.cell_column(how.truth)[:n_cells], groups, how.names)
+        n_cells = job.n_cells
+        groups = {name: job.source.cell_column(name)[:n_cells] for name in how.by}
+        names = {name: (right,) if isinstance(right, str) else tuple(right) for name, right in how.names.items()}
+        truth = cls(job.source.cell_column(how.truth)[:n_cells], groups, names, labels)
+        truth.judged(np.full(n_cells, -1, np.int32), (), np.full(n_cells, np.nan, np.float32))
+        return truth
 
     def judged(self, codes: NDArray[np.int32], words: Sequence[str], sure: NDArray[np.float32]) -> "Evaluation":
         from scgpt_infer.evaluation import evaluate
 
         told = np.array([*words, ""], str)[codes]  # -1 is the last one
-        return evaluate(self.labels, told, confidence=sure, groups=self.groups, words=self.names, unknown=UNKNOWN)
+        return evaluate(
+            self.true,
+            told,
+            labels=self.labels,
+            confidence=sure,
+            groups=self.groups,
+            words=self.names,
+            unknown=UNKNOWN,
+        )
 
 
 def _counted(codes: NDArray[np.int32], words: Sequence[str]) -> dict[str, int]:

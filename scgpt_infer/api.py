@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from scgpt_infer.annotating import Annotated, AnnotateOptions
 from scgpt_infer.job import check_inplace
 from scgpt_infer.model import Model, Say, cells_of, looked_at
-from scgpt_infer.options import MIN_MATCH, EmbedOptions, Genes, Precision, Provider, Sample, Ties
+from scgpt_infer.options import MIN_MATCH, CellsIn, EmbedOptions, Genes, Precision, Provider, Sample, Ties
 from scgpt_infer.output import check_key, destination
 from scgpt_infer.preview import Preview
 from scgpt_infer.run import Progress
@@ -30,6 +30,8 @@ def embed(
     model: str | Path,
     inplace: bool = False,
     layer: str | None = None,
+    modality: str | None = None,
+    cells_in: CellsIn | None = None,
     gene_col: str | None = None,
     genes: Genes = "exact",
     min_match: float = MIN_MATCH,
@@ -51,14 +53,14 @@ def embed(
     Parameters
     ----------
     cells
-        An AnnData object, or the path of an ``.h5ad`` file, which is read into memory whole.
+        An AnnData object, or the path of a file of cells (docs/formats.md), which is read into memory whole.
     model
         A bundle (folder or zip), a checkpoint (folder or zip; exported once into the cache), or ``demo``.
     inplace
         Add the embedding to the object that was given, and return that; else a copy is returned.
-    layer, gene_col, genes, min_match, provider, precision, device, threads, instances, batch_tokens
+    layer, modality, cells_in, gene_col, genes, min_match, provider, precision, device, threads, instances
         See `EmbedOptions`.
-    max_length, seed, ties, sample, limit, key
+    batch_tokens, max_length, seed, ties, sample, limit, key
         See `EmbedOptions`.
 
     Returns
@@ -74,6 +76,8 @@ def embed(
     """
     options = EmbedOptions(
         layer=layer,
+        modality=modality,
+        cells_in=cells_in,
         gene_col=gene_col,
         genes=genes,
         min_match=min_match,
@@ -111,7 +115,7 @@ def embed_file(
     Parameters
     ----------
     cells
-        An ``.h5ad`` file.
+        A file of cells, of any format that docs/formats.md lists.
     output
         A new ``.h5ad``, ``.npy``, ``.parquet`` or ``.csv`` file; None with `EmbedOptions.in_place`.
     model

@@ -244,7 +244,9 @@ class Model:
 
 def cells_of(cells: "AnnData | Path | str", options: EmbedOptions) -> CellSource:
     """Open cells as the options say."""
-    return open_cells(cells, layer=options.layer, threads=options.threads)
+    return open_cells(
+        cells, layer=options.layer, threads=options.threads, modality=options.modality, cells_in=options.cells_in
+    )
 
 
 def looked_at(cells: Path | str, output: Path | str | None, options: EmbedOptions) -> Path | None:

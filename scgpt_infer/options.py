@@ -10,6 +10,7 @@ from scgpt_runtime.errors import OptionError
 
 __all__ = ["CHOICES", "MIN_MATCH", "EmbedOptions"]
 
+CellsIn = Literal["rows", "columns"]
 Genes = Literal["exact", "alias"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 Provider = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
@@ -17,6 +18,7 @@ Sample = Literal["hash", "top"]
 Ties = Literal["hash", "one-sided"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
+    "cells_in": ("rows", "columns"),
     "genes": ("exact", "alias"),
     "precision": ("auto", "fp32", "fp16", "bf16", "int8"),
     "provider": ("auto", "cpu", "openvino", "cuda", "tensorrt"),
@@ -40,6 +42,10 @@ class EmbedOptions:
     ----------
     layer
         Where the counts are: a layer's name, ``raw`` or ``X``. None: ``layers["counts"]``, else ``X``.
+    modality
+        Of a file that holds several, the one to read. None: that of RNA.
+    cells_in
+        Of a table, whether its ``rows`` or its ``columns`` are cells. None: recognised by the gene names.
     gene_col
         Column of ``var`` with gene names or Ensembl ids, or ``index``. None: the one that matches best.
     genes
@@ -81,6 +87,8 @@ class EmbedOptions:
     """
 
     layer: str | None = None
+    modality: str | None = None
+    cells_in: CellsIn | None = None
     gene_col: str | None = None
     genes: Genes = "exact"
     min_match: float = MIN_MATCH
@@ -138,7 +146,7 @@ def _is_name(value: object) -> bool:
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    optional = name in ("sample", "ties")
+    optional = name in ("cells_in", "sample", "ties")
     if (value is None and optional) or value in allowed:
         return
     raise OptionError(f"{name} is {value!r}; expected one of {', '.join(allowed)}.")

@@ -78,6 +78,12 @@ _ENGINE = (
 
 _CELLS = (
     click.option("--layer", help="Where the counts are: a layer's name, raw, or X.  [default: layers/counts, else X]"),
+    click.option("--modality", help="Of a file that holds several, the one to read.  [default: that of RNA]"),
+    click.option(
+        "--cells-in",
+        type=click.Choice(CHOICES["cells_in"]),
+        help="Whether the rows or the columns of a table are cells.  [default: recognised]",
+    ),
     click.option("--gene-col", help="Column of var with gene names or Ensembl ids.  [default: the best match]"),
     click.option(
         "--genes",

@@ -7,9 +7,9 @@ else changes. No format is imported before it is needed.
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from scgpt_infer.readers.source import CellSource
+from scgpt_infer.readers.source import CellSource, refuse_modality
 from scgpt_runtime.errors import CellsError
 
 if TYPE_CHECKING:
@@ -19,13 +19,17 @@ __all__ = ["READERS", "CellSource", "open_cells"]
 
 # Suffix to (module, function or class), which takes (path, *, layer, threads), and modality where one can be chosen.
 READERS: dict[str, tuple[str, str]] = {
+    ".h5": ("scgpt_infer.readers.tenx_h5", "open_h5"),
     ".h5ad": ("scgpt_infer.readers.h5ad", "open_h5ad"),
+    ".h5mu": ("scgpt_infer.readers.h5mu", "open_h5mu"),
+    ".zarr": ("scgpt_infer.readers.zarr", "open_zarr"),
+    ".zarr.zip": ("scgpt_infer.readers.zarr", "open_zarr"),
 }
 
 # A folder whose name has none of these suffixes.
 FOLDER: tuple[str, str] | None = None
 # Suffixes of formats that may hold several modalities.
-WITH_MODALITIES: frozenset[str] = frozenset()
+WITH_MODALITIES = frozenset({".h5", ".h5mu", ".zarr", ".zarr.zip"})
 
 
 def open_cells(
@@ -34,6 +38,7 @@ def open_cells(
     layer: str | None = None,
     threads: int | None = None,
     modality: str | None = None,
+    cells_in: Literal["rows", "columns"] | None = None,
 ) -> CellSource:
     """Open cells for reading by row ranges; close the source when done, or use it in a ``with``.
 
@@ -50,6 +55,8 @@ def open_cells(
         is read does not depend on it.
     modality
         The modality to read of a file that holds several; None takes the one of RNA.
+    cells_in
+        Whether the rows or the columns of a table are cells; None recognises it by the gene names.
 
     Raises
     ------
@@ -59,10 +66,10 @@ def open_cells(
     if not isinstance(cells, (str, Path)):
         from scgpt_infer.readers.memory import AnnDataCells  # it imports anndata, which a path may not need
 
-        _refuse("The AnnData object", modality)
+        refuse_modality("The AnnData object", modality)
         return AnnDataCells(cells, layer=layer)
     path = Path(cells)
-    suffix = max((known for known in READERS if path.name.lower().endswith(known)), key=len, default="")
+    suffix = _suffix(path)
     reader = READERS[suffix] if suffix else FOLDER if path.is_dir() else None
     if reader is None:
         raise CellsError(
@@ -73,11 +80,15 @@ def open_cells(
         raise CellsError(f"There is no file {path}. Check the path.")
     chosen = {"modality": modality} if suffix in WITH_MODALITIES else {}
     if not chosen:
-        _refuse(str(path), modality)
+        refuse_modality(str(path), modality)
     source: CellSource = getattr(import_module(reader[0]), reader[1])(path, layer=layer, threads=threads, **chosen)
     return source
 
 
-def _refuse(where: str, modality: str | None) -> None:
-    if modality is not None:
-        raise CellsError(f"{where} has no modalities, and {modality!r} was asked for. Leave the modality out.")
+def _suffix(path: Path) -> str:
+    """The longest suffix of a known format; nothing where there is none."""
+    suffix = max((known for known in READERS if path.name.lower().endswith(known)), key=len, default="")
+    # A store in a store, as SpatialData has its tables, has a name without a suffix.
+    is_zarr = not suffix and any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
+    return ".zarr" if is_zarr else suffix
+
