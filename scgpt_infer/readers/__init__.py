@@ -91,4 +91,3 @@ def _suffix(path: Path) -> str:
     # A store in a store, as SpatialData has its tables, has a name without a suffix.
     is_zarr = not suffix and any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
     return ".zarr" if is_zarr else suffix
-

@@ -126,7 +126,7 @@ class ZarrGroup:
     def _is_full(self, name: str) -> bool:
         if str(self.attrs.get("encoding-type", "")) in ("csr_matrix", "csc_matrix"):
             return name in ("data", "indices")
-        return name == self.attrs.get("_index", "")
+        return bool(name == self.attrs.get("_index"))
 
 
 Group = h5py.Group | ZarrGroup

@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_runtime.cells import CellBlock
+from scgpt_runtime.errors import CellsError
 
-__all__ = ["CellSource", "Stored"]
+__all__ = ["CellSource", "CellsIn", "Stored", "refuse_modality"]
+
+CellsIn = Literal["rows", "columns"]
+"""Where the cells of a text file are, which some do not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +128,9 @@ class CellSource(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def refuse_modality(where: str, modality: str | None) -> None:
+    """Raise `CellsError` where a modality was asked for of cells that have none."""
+    if modality is not None:
+        raise CellsError(f"{where} has no modalities, and {modality!r} was asked for. Leave the modality out.")

@@ -36,7 +36,8 @@ def embedding(obsm: Any, uns: Any, key: str, n_cells: int, where: str) -> Stored
             return None
         record = _flat(uns[RECORD])
         array = obsm[key]
-        shape, dtype = getattr(array, "shape", ()), getattr(array, "dtype", None)  # a table has no one dtype
+        shape: tuple[int, ...] = getattr(array, "shape", ())
+        dtype = getattr(array, "dtype", None)  # a table has no one dtype
         if record.get("key", key) != key or len(shape) != 2 or shape[0] != n_cells or getattr(dtype, "kind", "") != "f":
             return None
         return Stored(record, n_cells, int(shape[1]), partial(_rows, array, f"obsm[{key!r}] of {where}"))
