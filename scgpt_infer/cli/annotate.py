@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scgpt_infer.cli.embed import bad_cells
+from scgpt_infer.cli.embed import bad_cells, preview
 from scgpt_infer.cli.embed import report as run_report
 from scgpt_infer.cli.options import (
     cells_options,
@@ -78,6 +78,7 @@ Examples:
 )
 @click.option("--with-vectors", is_flag=True, help="Put the embedding into .json, .jsonl, .csv and .parquet too.")
 @click.option("--recompute", is_flag=True, help="Run the model even if its vectors lie with the cells already.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen and how long it would take; write nothing.")
 @click.option("--truth", help="Column of obs with the right labels: judge the answers by it.")
 @click.option("--by", default="", help="Columns of obs, separated by commas: figures for each of their values.")
 @names_option
@@ -93,6 +94,7 @@ def command(
     names: Path | None,
     by: str,
     confusion: Path | None,
+    dry_run: bool,
     quiet: bool,
     as_json: bool,
     **settings: Any,
@@ -111,6 +113,9 @@ def command(
         names=names_of(names),
     )
     options = EmbedOptions(**{name: value for name, value in settings.items() if name not in ours})
+    if dry_run:
+        preview(cells, output, model, how.fitting(options), as_json)
+        return
     _check(output, options, how, confusion)
     found = _annotate(cells, output, model, options, how, quiet)
     if confusion is not None and found.evaluation is not None:

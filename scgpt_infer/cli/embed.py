@@ -15,7 +15,7 @@ from scgpt_infer.options import EmbedOptions
 if TYPE_CHECKING:
     from scgpt_infer.summary import Summary
 
-__all__ = ["bad_cells", "command", "report"]
+__all__ = ["bad_cells", "command", "preview", "report"]
 
 SHOWN = 10
 """Bad cells that are listed one by one; the JSON summary has more."""
@@ -43,7 +43,7 @@ Examples:
 def command(
     cells: Path, model: str, output: Path | None, dry_run: bool, quiet: bool, as_json: bool, **settings: Any
 ) -> None:
-    """Embed the cells of CELLS (.h5ad) with a scGPT model.
+    """Embed the cells of CELLS with a scGPT model.
 
     A cell that cannot be embedded gets a row of NaN and is listed with its reason; it never ends the job.
     """
@@ -51,7 +51,7 @@ def command(
     if output is not None and options.in_place:
         raise click.UsageError("-o and --in-place do not go together: choose a new file, or the input itself.")
     if dry_run:
-        _preview(cells, output, model, options, as_json)
+        preview(cells, output, model, options, as_json)
         return
     if output is None and not options.in_place:
         raise click.UsageError("Nowhere to write: give -o OUTPUT (.h5ad, .npy, .parquet or .csv), or --in-place.")
@@ -64,11 +64,12 @@ def command(
         click.echo("\n".join(bad_cells(summary)), err=True)
 
 
-def _preview(cells: Path, output: Path | None, model: str, options: EmbedOptions, as_json: bool) -> None:
+def preview(cells: Path, output: Path | None, model: str, options: EmbedOptions, as_json: bool) -> None:
+    """Print what a job would do."""
     from scgpt_infer import api
 
-    preview = api.preview(cells, output, model, options, say=aloud)
-    click.echo(preview.to_json() if as_json else preview.report())
+    found = api.preview(cells, output, model, options, say=aloud)
+    click.echo(found.to_json() if as_json else found.report())
 
 
 def _embed(cells: Path, output: Path | None, model: str, options: EmbedOptions, quiet: bool) -> "Summary":

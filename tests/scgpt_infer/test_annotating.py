@@ -14,7 +14,7 @@ from scgpt_runtime.engine import Engine
 from scgpt_runtime.errors import BundleError, CellsError, OptionError
 
 FP32 = EmbedOptions(precision="fp32", provider="cpu", limit=40)
-TYPES = {"CD14+ Monocyte": "CD14+ monocyte", "CD56+ NK": "NK cell", "Dendritic": "dendritic cell"}
+TYPES = {"CD14+ Monocyte": "CD14+ monocyte", "CD56+ NK": "NK cell", "Dendritic": "dendritic cell", "CD19+ B": ["B cell"]}
 
 
 @pytest.fixture(scope="module")
