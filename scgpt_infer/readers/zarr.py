@@ -37,7 +37,7 @@ def open_zarr(
         from zarr.storage import LocalStore, ZipStore
     except ImportError as error:
         raise MissingDependencyError(
-            'Reading .zarr needs zarr, which is not installed: pip install "scgpt-infer[zarr]".'
+            'Reading .zarr needs zarr 3 or newer, which is not installed: pip install "scgpt-infer[zarr]".'
         ) from error
     with reading(str(path)):
         root = _root_of_zip(path) if path.is_file() else _root(path)
