@@ -1,6 +1,7 @@
-"""Build the gene tables that ship with scgpt_export, from a folder of public tables.
+"""Build the gene tables that ship, from a folder of public tables.
 
     python scripts/build_gene_table.py FOLDER [--output export/scgpt_export/data]
+        [--coding scgpt_infer/readers/symbols.txt.gz]
 
 FOLDER holds, under these names:
 
@@ -57,9 +58,10 @@ GENE_ID = re.compile(r"ENSG\d{11}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Build the gene tables that ship with scgpt_export.")
+    parser = argparse.ArgumentParser(description="Build the gene tables that ship.")
     parser.add_argument("folder", type=Path, help="folder of the public tables")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "export" / "scgpt_export" / "data")
+    parser.add_argument("--coding", type=Path, default=Path(__file__).parents[1] / "scgpt_infer/readers/symbols.txt.gz")
     options = parser.parse_args()
     folder, output = options.folder, options.output
     output.mkdir(parents=True, exist_ok=True)
@@ -67,10 +69,11 @@ def main() -> None:
     _write(output / "genes.tsv.gz", gene_lines(folder, records))
     _write(output / "symbols.tsv.gz", symbol_lines(records))
     _write(output / "census.txt.gz", census_lines(folder / CENSUS))
+    _write(options.coding, coding_lines(records))
     sources = {file: dict(fields, sha256=_sha256(folder / file)) for file, fields in SOURCES.items()}
     sources[HGNC]["version"] = max(row["date_modified"] for row in records)
     (output / "sources.json").write_text(json.dumps(sources, indent=2) + "\n", encoding="utf-8")
-    for path in sorted(output.glob("*.gz")):
+    for path in (*sorted(output.glob("*.gz")), options.coding):
         print(f"{path}: {path.stat().st_size:,} bytes")
 
 
@@ -92,6 +95,11 @@ def symbol_lines(records: list[dict[str, str]]) -> Iterator[str]:
     """Yield approved symbol, previous symbols and alias symbols of each HGNC gene; ``|`` joins several."""
     for row in sorted(records, key=lambda row: row["symbol"]):
         yield "\t".join([row["symbol"], row["prev_symbol"], row["alias_symbol"]])
+
+
+def coding_lines(records: list[dict[str, str]]) -> Iterator[str]:
+    """Yield the approved symbols of protein-coding genes."""
+    yield from sorted(row["symbol"] for row in records if row["locus_group"] == "protein-coding gene")
 
 
 def census_lines(path: Path) -> Iterator[str]:

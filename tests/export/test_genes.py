@@ -128,12 +128,15 @@ def test_the_table_script_gives_the_same_bytes_each_time(tmp_path):
     write_tables(tmp_path)
     outputs = [tmp_path / "one", tmp_path / "two"]
     for output in outputs:
-        subprocess.run([sys.executable, SCRIPT, tmp_path, "--output", output], check=True, capture_output=True)
+        coding = output / "coding.txt.gz"
+        command = [sys.executable, SCRIPT, tmp_path, "--output", output, "--coding", coding]
+        subprocess.run(command, check=True, capture_output=True)
     one, two = ({path.name: path.read_bytes() for path in output.iterdir()} for output in outputs)
     assert one == two
     genes = gzip.decompress(one["genes.tsv.gz"]).decode().splitlines()
     assert genes == ["ENSG00000000001\tOLD\tNEW\tNEW", "ENSG00000000003\t\t\tA|B"]
     assert gzip.decompress(one["symbols.tsv.gz"]).decode().splitlines() == ["A\t\t", "B\t\tb", "NEW\tOLD|OLDER\tnew1"]
+    assert gzip.decompress(one["coding.txt.gz"]).decode().splitlines() == ["B", "NEW"]
     assert gzip.decompress(one["census.txt.gz"]).decode().splitlines() == ["OLD", "B"]
     assert json.loads(one["sources.json"])["hgnc_complete_set.txt.gz"]["version"] == "2020-03-01"
 
@@ -145,11 +148,11 @@ def write_tables(folder):
     gencode = "ENSG00000000001,NEW,1,99,lncRNA\nENSG00000000002,ENSG00000000002,1,9,lncRNA\n"
     (folder / "genes_homo_sapiens.csv.gz").write_bytes(gzip.compress(gencode.encode()))
     rows = [
-        ["symbol", "status", "alias_symbol", "prev_symbol", "date_modified", "ensembl_gene_id"],
-        ["NEW", "Approved", "new1", '"OLD|OLDER"', "2020-01-01", "ENSG00000000001"],
-        ["B", "Approved", "b", "", "2020-03-01", "ENSG00000000003"],
-        ["A", "Approved", "", "", "", "ENSG00000000003"],
-        ["GONE~withdrawn", "Entry Withdrawn", "", "", "2021-01-01", ""],
+        ["symbol", "status", "alias_symbol", "prev_symbol", "date_modified", "ensembl_gene_id", "locus_group"],
+        ["NEW", "Approved", "new1", '"OLD|OLDER"', "2020-01-01", "ENSG00000000001", "protein-coding gene"],
+        ["B", "Approved", "b", "", "2020-03-01", "ENSG00000000003", "protein-coding gene"],
+        ["A", "Approved", "", "", "", "ENSG00000000003", "pseudogene"],
+        ["GONE~withdrawn", "Entry Withdrawn", "", "", "2021-01-01", "", "withdrawn"],
     ]
     text = "".join("\t".join(row) + "\n" for row in rows)
     (folder / "hgnc_complete_set.txt.gz").write_bytes(gzip.compress(text.encode()))
