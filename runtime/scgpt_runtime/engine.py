@@ -1,6 +1,7 @@
 """Cells in, vectors out: `Engine.open` takes a bundle, `Engine.run` takes blocks and gives results.
 
-It owns the open graph and the settings in force. It knows nothing of files of cells, gene names or formats.
+A graph that answers each token gives hidden states, or one row a cell where a `Fold` makes that of them. The engine
+owns the open graph and the settings in force. It knows nothing of files of cells, gene names or formats.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,9 @@ from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import AnyBatch, CellBlock, Result, TokenBlock
 from scgpt_runtime.choosing import Asked
 from scgpt_runtime.errors import BundleError, DeviceMemoryError, InternalError, OptionError
+from scgpt_runtime.folds import Fold
 from scgpt_runtime.instances import Instances
-from scgpt_runtime.manifest import GraphRecord, TokenizerSettings, vector_id
+from scgpt_runtime.manifest import GraphRecord, Manifest, TokenizerSettings, vector_id
 from scgpt_runtime.opening import open_best
 from scgpt_runtime.providers import ON_GPU, ProviderChoice
 from scgpt_runtime.records import Sample, Ties
@@ -102,6 +104,7 @@ class Engine:
         *,
         genes: str = "exact",
         batch_tokens: int | None = None,
+        fold: Fold | None = None,
     ) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
@@ -109,18 +112,20 @@ class Engine:
         self.settings = settings
         self._plan = plan_for(choice, settings, batch_tokens)
         self._halving = threading.Lock()
+        self._fold = fold
+        self._of_tokens = fold is None and _tells_tokens(graph)
+        self._outputs = _rows(graph) if fold is None else fold.outputs(manifest.dim)
         self.vocabulary = bundle.vocabulary()
         self.vector_id = vector_id(
             manifest.weights,
             bundle.sha256("vocab.json"),
-            manifest.pooling,
+            _pooling(manifest, self._of_tokens, fold),
             settings,
             genes,
             manifest.arithmetic(choice.arithmetic),
         )
         self._binned = _binned_tokens(manifest.binning_genes, self.vocabulary)
         self._session: GraphRunner | None = session
-        self._outputs = _cell_outputs(graph)
         self._timings = pipeline.Timings()
 
     @classmethod
@@ -131,6 +136,7 @@ class Engine:
         task: str = "embed",
         cache_dir: Path | None = None,
         say: Callable[[str], None] = _log.info,
+        fold: Fold | None = None,
     ) -> Self:
         """Open a bundle's graph with what suits this machine.
 
@@ -141,12 +147,14 @@ class Engine:
         options
             How to run.
         task
-            A task whose graph takes tokens and gives one answer a cell.
+            A task whose graph takes tokens: ``embed``, or ``tokens`` for the hidden states of all of them.
         cache_dir
             Where measurements and proofs are remembered. None: ``auto`` follows the rule without measuring, and
             what has to be proven is proven at each start.
         say
             Told when a measurement begins.
+        fold
+            Makes one row a cell of the answers for its tokens; None: a `Result` has a row for each token.
 
         Raises
         ------
@@ -167,12 +175,13 @@ class Engine:
             bundle.graph(task, options.precision)  # raises, and lists the tasks there are
         for graph in of_task:
             check_feed(graph)
-            _cell_outputs(graph)
+            _check_answers(graph, fold)
         asked = Asked(options.provider, options.precision, options.device, options.threads, options.instances)
         longest = max(settings.max_length, options.batch_tokens or 0)
         choice, session = open_best(bundle, asked, task, cache_dir, longest, say)
         graph = graph_for(bundle, task, choice)
-        return cls(bundle, graph, session, choice, settings, genes=options.genes, batch_tokens=options.batch_tokens)
+        budget = options.batch_tokens
+        return cls(bundle, graph, session, choice, settings, genes=options.genes, batch_tokens=budget, fold=fold)
 
     def run(
         self,
@@ -208,6 +217,7 @@ class Engine:
             pack=self.batches,
             infer=self.infer,
             outputs=self._outputs,
+            of_tokens=self._of_tokens,
             instances=self.choice.instances,
             tick=tick,
         )
@@ -237,7 +247,8 @@ class Engine:
         plan = self._plan
         if batch.n_tokens <= plan.budget or len(batch.cells) == 1:
             try:
-                return self._open_session().run(batch)
+                answers = self._open_session().run(batch)
+                return answers if self._fold is None else self._fold(batch, answers)
             except DeviceMemoryError as error:
                 self._halve(batch, plan, error)
         return self._in_parts(batch)
@@ -266,9 +277,9 @@ class Engine:
         whole: dict[str, NDArray[Any]] = {}
         for cells, answers in answered:
             for name, rows in answers.items():
-                if name not in whole:
+                if name not in whole:  # the longest cells come first, so there is room for the tokens of all
                     whole[name] = np.empty((len(batch.cells), *rows.shape[1:]), rows.dtype)
-                whole[name][cells] = rows
+                whole[name][cells, : rows.shape[1]] = rows
         return whole
 
     def answers(self, stream: Iterable[AnyBatch]) -> Iterator[tuple[AnyBatch, dict[str, NDArray[Any]]]]:
@@ -279,7 +290,7 @@ class Engine:
 
     def head(self, task: str) -> GraphRunner:
         """Open a head of the bundle, such as ``classify``, for the answers of this engine."""
-        return open_head(self.bundle, task, self.choice)
+        return open_head(self.bundle, task, self.choice.sealed)
 
     @property
     def provider(self) -> str:
@@ -354,9 +365,28 @@ def _binned_tokens(genes: tuple[str, ...], vocabulary: Vocabulary) -> NDArray[np
     return among
 
 
-def _cell_outputs(graph: GraphRecord) -> dict[str, tuple[int, ...]]:
-    """Output name to shape of one cell's answer."""
+def _tells_tokens(graph: GraphRecord) -> bool:
+    """Whether a graph answers each token, rather than each cell."""
+    return any("tokens" in spec.shape[1:] for spec in graph.outputs)
+
+
+def _rows(graph: GraphRecord) -> dict[str, tuple[int, ...]]:
+    """Output name to the shape of the answer for one cell, or one token."""
+    return {spec.name: tuple(size for size in spec.shape[1:] if isinstance(size, int)) for spec in graph.outputs}
+
+
+def _check_answers(graph: GraphRecord, fold: Fold | None) -> None:
+    """Make sure that there is a row for each cell, or for each token, to be made of what a graph answers."""
     for spec in graph.outputs:
-        if not all(isinstance(axis, int) for axis in spec.shape[1:]):
-            raise BundleError(f"The {graph.task} graph answers each token ({spec.name}), not each cell.")
-    return {spec.name: cast(tuple[int, ...], spec.shape[1:]) for spec in graph.outputs}
+        free = [axis for axis in spec.shape[1:] if isinstance(axis, str)]
+        if free not in ([], ["tokens"]):
+            raise BundleError(f"The {graph.task} graph answers ({spec.name}) neither each cell nor each token.")
+    if fold is not None and not _tells_tokens(graph):
+        raise InternalError(f"The {graph.task} graph answers each cell, so there is nothing to fold.")
+
+
+def _pooling(manifest: Manifest, of_tokens: bool, fold: Fold | None) -> str:
+    """What is made of hidden states, for the id of vectors."""
+    if of_tokens:
+        return "tokens"
+    return manifest.pooling if fold is None else fold.pooling

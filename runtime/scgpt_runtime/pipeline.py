@@ -81,6 +81,8 @@ class Steps:
         A batch to arrays by output name, first axis the cells of the batch. Called from `instances` threads at once.
     outputs
         Output name to the shape of one cell's answer, for blocks in which no cell has one.
+    of_tokens
+        Answers have a second axis, that of a cell's tokens; `outputs` says the shape behind it.
     instances
         Batches that may be answered at a time.
     tick
@@ -91,6 +93,7 @@ class Steps:
     pack: Callable[[TokenBlock], Sequence[AnyBatch]]
     infer: Callable[[AnyBatch], dict[str, NDArray[Any]]]
     outputs: dict[str, tuple[int, ...]]
+    of_tokens: bool = False
     instances: int = 1
     tick: Callable[[int], None] = lambda cells: None
 
@@ -168,9 +171,14 @@ def _tokenised(blocks: Iterator[CellBlock], steps: Steps, timings: Timings) -> I
 
 @dataclass(slots=True)
 class _Open:
-    """A block at work: its tokens, the rows that are there, the batches that are not, the cells that are in none."""
+    """A block at work: its tokens, the rows that are there, the batches that are not, the cells that are in none.
+
+    There is a row for each cell or, `of_tokens`, for each token; `cell_of` says whose each row is.
+    """
 
     tokens: TokenBlock
+    of_tokens: bool
+    cell_of: NDArray[np.int64]
     outputs: dict[str, NDArray[np.float32]]
     left: int
     without_tokens: int
@@ -178,9 +186,13 @@ class _Open:
     @classmethod
     def of(cls, tokens: TokenBlock, steps: Steps, instances: "Instances[_Open]") -> Self:
         """Open a block and hand in its batches."""
-        rows = {name: np.full((tokens.n_cells, *shape), np.nan, np.float32) for name, shape in steps.outputs.items()}
+        cell_of = np.arange(tokens.n_cells)
+        if steps.of_tokens:
+            cell_of = np.repeat(cell_of, np.diff(tokens.offsets))
+        rows = {name: np.full((len(cell_of), *shape), np.nan, np.float32) for name, shape in steps.outputs.items()}
         packed = steps.pack(tokens)
-        opened = cls(tokens, rows, len(packed), tokens.n_cells - sum(len(batch.cells) for batch in packed))
+        without = tokens.n_cells - sum(len(batch.cells) for batch in packed)
+        opened = cls(tokens, steps.of_tokens, cell_of, rows, len(packed), without)
         for batch in packed:
             instances.hand_in(opened, batch)
         return opened
@@ -188,28 +200,36 @@ class _Open:
     def put(self, batch: AnyBatch, answers: dict[str, NDArray[Any]]) -> None:
         """Rows of a batch to where they belong."""
         for name, rows in self.outputs.items():
-            rows[batch.cells] = answers[name]
+            if not self.of_tokens:
+                rows[batch.cells] = answers[name]
+                continue
+            for place, (start, length) in enumerate(zip(self.tokens.offsets[batch.cells], batch.lengths, strict=True)):
+                rows[start : start + length] = answers[name][place, :length]
         self.left -= 1
 
     def result(self) -> Result:
         """What the block became."""
         faults, lengths = self.tokens.faults.copy(), np.diff(self.tokens.offsets).astype(np.int32)
-        _mark_not_finite(self.outputs, faults, lengths)
-        return Result(self.outputs, faults, lengths, self.tokens.first_row)
+        _mark_not_finite(self.outputs, self.cell_of, faults, lengths)
+        tokens = self.tokens if self.of_tokens else None
+        return Result(self.outputs, faults, lengths, self.tokens.first_row, tokens)
 
 
 def _mark_not_finite(
-    outputs: dict[str, NDArray[np.float32]], faults: NDArray[np.uint8], lengths: NDArray[np.int32]
+    outputs: dict[str, NDArray[np.float32]],
+    cell_of: NDArray[np.int64],
+    faults: NDArray[np.uint8],
+    lengths: NDArray[np.int32],
 ) -> None:
     """A good cell whose answer overflowed becomes a bad cell: an infinity must not pass for a vector."""
-    finite = np.ones(len(faults), bool)
+    overflowed = np.zeros(len(faults), bool)
     for rows in outputs.values():
-        finite &= np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
-    faults[~finite & (faults == CellFault.NONE)] = CellFault.NOT_FINITE
+        overflowed[cell_of[~np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))]] = True
+    faults[overflowed & (faults == CellFault.NONE)] = CellFault.NOT_FINITE
     bad = faults != CellFault.NONE
     lengths[bad] = 0
     for rows in outputs.values():
-        rows[bad] = np.nan
+        rows[bad[cell_of]] = np.nan
 
 
 class Ahead(Generic[_Item]):

@@ -1,10 +1,10 @@
 """A precision or provider that was not measured at export proves itself on the golden cells before it is used.
 
-In: a bundle and an open ``embed`` graph. Out: the figure of the worst cell, or an error. It reads no cells of users.
+In: a bundle and an open graph. Out: the figure of the worst cell, or an error. It reads no cells of users.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +55,8 @@ def prove(
     choice
         What runs.
     runner
-        The open graph of the task; used if the task is ``embed``, else one is opened for the proof.
+        The open graph of the task; used if the golden vectors can be seen in its answers, else ``embed`` is opened for
+        the proof.
     task
         The task that is wanted.
     cache_dir
@@ -73,16 +74,17 @@ def prove(
         A cell is further from the reference than the precision may be.
     """
     tasks = {graph.task for graph in bundle.manifest.graphs}
-    if choice.provider == "cpu" or "embed" not in tasks:
+    if choice.provider == "cpu" or not {"embed", task} & tasks:
         return None
+    proven = task if _shows_vectors(bundle, task) else "embed"
     # What TensorRT compiles depends on more than a key could hold: it is proven at each start.
     lasting = None if choice.provider == "tensorrt" else cache_dir
-    remembered = Remembered(lasting, "proofs", _depends_on(bundle, choice))
+    remembered = Remembered(lasting, "proofs", _depends_on(bundle, proven, choice))
     known, recorded = remembered.recall(), True
     if isinstance(known, float):
         worst = known
     else:
-        worst, recorded = _worst(bundle, choice, runner if task == "embed" else None, cache_dir)
+        worst, recorded = _worst(bundle, choice, runner if task == proven else None, cache_dir)
     if not worst <= LIMITS[choice.precision]:
         raise ProviderError(
             f"{runner.provider} in {choice.precision} answers wrongly on this machine: 1 - cosine of the worst golden "
@@ -105,7 +107,7 @@ def worst_answer(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner) ->
     bundle, choice
         What runs.
     runner
-        The open ``embed`` graph; nothing else may use it meanwhile.
+        The open ``embed`` or ``tokens`` graph; nothing else may use it meanwhile.
 
     Raises
     ------
@@ -160,6 +162,17 @@ def hardware(devices: tuple[int, ...]) -> list[str]:
     kinds = sorted({f"{gpu.name} {gpu.compute}" for gpu in gpus() if gpu.index in devices})
     found, versions = driver(), cuda_versions()
     return [*kinds, found.name if found else "", f"cuDNN {versions.cudnn}"]
+
+
+def _shows_vectors(bundle: Bundle, task: str) -> bool:
+    """Whether the golden vectors can be seen in a task's answers: they are the hidden state of ``<cls>``."""
+    return task == "embed" or (task == "tokens" and bundle.manifest.pooling == "cls")
+
+
+def _of_cells(answers: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """(n_cells, dim) vectors: the answers themselves, or of those for all tokens the ones for ``<cls>``."""
+    (found,) = answers.values()
+    return found if found.ndim == 2 else found[:, 0]
 
 
 def _worst(
@@ -252,7 +265,7 @@ def _vectors(golden: Golden, made: Sequence[AnyBatch], runner: GraphRunner, inst
     found = np.full(golden.vectors.shape, np.nan, np.float32)
     with Instances[None](runner.run, instances) as at_work:
         for done in at_work.answers((None, batch) for batch in made):
-            (found[done.batch.cells],) = done.answers.values()
+            found[done.batch.cells] = _of_cells(done.answers)
     return found
 
 
@@ -263,14 +276,15 @@ def _vectors_by_lane(golden: Golden, made: Sequence[AnyBatch], runner: GraphRunn
     found = np.full((lanes, *golden.vectors.shape), np.nan, np.float32)
     for batch in made:
         for lane in range(lanes):
-            (found[lane, batch.cells],) = runner.run(batch).values()
+            found[lane, batch.cells] = _of_cells(runner.run(batch))
     return found
 
 
-def _depends_on(bundle: Bundle, choice: ProviderChoice) -> dict[str, object]:
+def _depends_on(bundle: Bundle, task: str, choice: ProviderChoice) -> dict[str, object]:
     return {
+        "task": task,
         "golden": bundle.sha256("golden.npz"),
-        "graph": bundle.sha256(bundle.graph("embed", choice.sealed, choice.dialect).path),
+        "graph": bundle.sha256(bundle.graph(task, choice.sealed, choice.dialect).path),
         "weights": bundle.manifest.weights,
         "provider": choice.provider,
         "precision": choice.precision,

@@ -145,13 +145,6 @@ def test_a_graph_that_wants_more_than_tokens_is_refused(bundle, name, words):
         Engine.open(wanting)
 
 
-def test_a_graph_that_answers_each_token_is_refused(bundle):
-    (graph,) = bundle.manifest.graphs
-    graph = replace(graph, outputs=(TensorSpec("hidden", "float32", ("cells", "tokens", 4)),))
-    with pytest.raises(BundleError, match="each token"):
-        Engine.open(replace(bundle, manifest=replace(bundle.manifest, graphs=(graph,))))
-
-
 def test_a_column_map_beyond_the_vocabulary_is_our_fault(bundle):
     with Engine.open(bundle) as engine, pytest.raises(InternalError, match="62 tokens"):
         engine.run([toy.cells(2)], np.array([0, 62]))

@@ -238,3 +238,49 @@ def test_a_proof_without_all_recordings_is_not_kept(bundle, tmp_path, monkeypatc
     assert prove(bundle, choice, Ceasing(bundle.golden()), "embed", tmp_path) < 1e-12
     with pytest.raises(ProviderError, match="answers wrongly"):  # proven again, or it would pass
         prove(bundle, choice, Ceasing(bundle.golden(), fault="stale"), "embed", tmp_path)
+
+
+class TokenLanes(Lanes):
+    """The same for all tokens: what the model says of ``<cls>`` is the cell's vector."""
+
+    def run(self, batch):
+        cells = super().run(batch)["cell"]
+        hidden = np.full((*batch.ids.shape, cells.shape[1]), np.nan, np.float32)
+        hidden[:, 0] = cells
+        return {"hidden": hidden}
+
+
+def of_tokens(bundle, pooling):
+    """The same bundle with graphs for all tokens."""
+    graphs = bundle.manifest.graphs
+    told = tuple(replace(graph, task="tokens") for graph in graphs if graph.dialect != "cuda-packed")
+    return replace(bundle, manifest=replace(bundle.manifest, graphs=(*graphs, *told), pooling=pooling))
+
+
+@pytest.mark.parametrize("dialect", ["cuda-lengths", "cuda-flash", "cuda-exact"])
+def test_a_graph_of_all_tokens_is_proven_itself_by_what_it_says_of_cls(bundle, dialect, monkeypatch):
+    monkeypatch.delattr(proof, "open_graph")
+    found = of_tokens(bundle, "cls")
+    assert prove(found, choice_of(dialect), TokenLanes(bundle.golden()), "tokens") < 1e-12
+    with pytest.raises(ProviderError, match="answers wrongly"):
+        prove(found, choice_of(dialect), TokenLanes(bundle.golden(), fault="stale"), "tokens")
+
+
+def test_where_vectors_are_no_hidden_state_the_graph_of_cells_is_proven(bundle, monkeypatch):
+    opened = []
+
+    def open_graph(bundle, task, choice, cache_dir):
+        opened.append(task)
+        return Lanes(bundle.golden())
+
+    monkeypatch.setattr(proof, "open_graph", open_graph)
+    wrong = TokenLanes(bundle.golden(), fault="stale")
+    assert prove(of_tokens(bundle, "w-pool"), choice_of("cuda-flash"), wrong, "tokens") < 1e-12
+    assert opened == ["embed"]
+
+
+def test_proofs_of_two_tasks_are_kept_apart(bundle, tmp_path):
+    found = of_tokens(bundle, "cls")
+    assert prove(found, choice_of("cuda-flash"), Lanes(bundle.golden()), "embed", tmp_path) < 1e-12
+    with pytest.raises(ProviderError, match="answers wrongly"):
+        prove(found, choice_of("cuda-flash"), TokenLanes(bundle.golden(), fault="stale"), "tokens", tmp_path)
