@@ -14,7 +14,7 @@ from scgpt_infer.readers.damage import reading
 from scgpt_infer.readers.source import Stored
 from scgpt_infer.writers.h5ad import RECORD
 
-__all__ = ["embedding"]
+__all__ = ["embedding", "flat"]
 
 
 def embedding(obsm: Any, uns: Any, key: str, n_cells: int, where: str) -> Stored | None:
@@ -34,7 +34,7 @@ def embedding(obsm: Any, uns: Any, key: str, n_cells: int, where: str) -> Stored
     with reading(f"obsm and uns of {where}"):
         if obsm is None or uns is None or key not in obsm or RECORD not in uns or not hasattr(uns[RECORD], "keys"):
             return None
-        record = _flat(uns[RECORD])
+        record = flat(uns[RECORD])
         array = obsm[key]
         shape: tuple[int, ...] = getattr(array, "shape", ())
         dtype = getattr(array, "dtype", None)  # a table has no one dtype
@@ -48,7 +48,7 @@ def _rows(array: Any, where: str, start: int, stop: int) -> NDArray[np.float32]:
         return np.array(array[start:stop], np.float32)
 
 
-def _flat(facts: Any) -> Mapping[str, str | int | float]:
+def flat(facts: Any) -> Mapping[str, str | int | float]:
     """The single values among the facts, as Python has them."""
     flat: dict[str, str | int | float] = {}
     for name in facts.keys():  # noqa: SIM118 -- a group is no dict
