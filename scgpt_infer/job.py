@@ -71,7 +71,8 @@ class Job:
 
     def record(self, n_cells: int, n_bad: int) -> Record:
         """The facts that go with the result."""
-        return {**self.answers.facts.record(n_cells, n_bad), **self.task.facts}
+        facts = {**self.answers.facts.record(n_cells, n_bad), **self.task.facts}
+        return {**facts, "annotation_prefix": self.prefix} if self.task.columns else facts
 
     def checked_target(self, path: Path) -> Target:
         """What a file shall hold, when nothing but results of ours would be replaced."""
