@@ -37,13 +37,16 @@ def zipped(folder: Path, path: Path, inside: str = "") -> Path:
     return path
 
 
-def write_h5mu(modalities: dict[str, ad.AnnData], path: Path, **columns: Sequence[str]) -> Path:
-    """A file by mudata, with columns that only its own obs has; in zarr where the suffix says so."""
+def write_h5mu(modalities: dict[str, ad.AnnData], path: Path, **columns: str) -> Path:
+    """A file by mudata, in zarr where the suffix says so.
+
+    Columns are of the file's own obs alone; the value of a cell is the text given and the cell's name.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         both = mudata.MuData(modalities)
-        for name, values in columns.items():
-            both.obs[name] = values
+        for name, text in columns.items():
+            both.obs[name] = [f"{text} {cell}" for cell in both.obs_names]
         if path.suffix == ".zarr":
             both.write_zarr(path)
         else:
@@ -63,12 +66,13 @@ def write_tenx(
     group: str = "matrix",
 ) -> Path:
     """A matrix as Cell Ranger 3 and later writes it, or, in a group of another name, as Cell Ranger 2 did."""
+    packed = {"chunks": (64,), "maxshape": (None,), "compression": "gzip"}
     with h5py.File(path, "a") as file:
         matrix = file.create_group(group)
         matrix["barcodes"] = np.array(barcodes, "S")
         # As 10x has it: genes by cells, by columns, which is cells by genes, by rows.
-        matrix.create_dataset("data", data=counts.data.astype(np.int32), chunks=(64,), compression="gzip", shuffle=True)
-        matrix.create_dataset("indices", data=counts.indices.astype(np.int64), chunks=(64,), compression="gzip")
+        matrix.create_dataset("data", data=counts.data.astype(np.int32), shuffle=True, **packed)
+        matrix.create_dataset("indices", data=counts.indices.astype(np.int64), **packed)
         matrix["indptr"] = counts.indptr.astype(np.int64)
         matrix["shape"] = np.array(counts.shape[::-1], np.int32)
         if group != "matrix":

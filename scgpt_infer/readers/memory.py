@@ -176,8 +176,10 @@ def _column(table: Any, name: str) -> list[str]:
     """A column of a table as text, the same as from a file."""
     names = [str(column) for column in table.columns]
     index = name == INDEX or name not in names
-    values = (table.index if index else table.iloc[:, names.index(name)]).array
+    column = table.index if index else table.iloc[:, names.index(name)]
+    # As an array of numpy, whole numbers of which one is missing would become floats.
+    values = column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
     if not hasattr(values, "codes"):
-        return texts(np.asarray(values))
-    categories = texts(np.asarray(values.categories))  # as numbers they would become floats where one is missing
+        return texts(values)
+    categories = texts(values.categories.to_numpy())
     return ["" if code < 0 else categories[code] for code in values.codes.tolist()]

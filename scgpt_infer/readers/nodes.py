@@ -36,6 +36,8 @@ class ZarrArray:
     """
 
     def __init__(self, array: Any, is_full: bool) -> None:
+        if any(getattr(codec, "codec_id", "") == "pickle" for codec in (*array.filters, *array.compressors)):
+            raise ValueError(f"{array.name} is pickled, and to unpickle it may run any code")
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype: np.dtype[Any] = array.dtype
         self.chunks: tuple[int, ...] = tuple(array.chunks)
