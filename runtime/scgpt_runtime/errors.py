@@ -9,9 +9,9 @@ ScgptInferError
 │   │   ├── BundleChangedError     a file of it is missing or not the one that was sealed
 │   │   └── BundleTooNewError      its format is newer than this runtime
 │   ├── ReferenceIndexError    an index of reference cells that cannot be opened
-│   │   ├── IndexChangedError      a file of it is missing or not the one that was written
-│   │   ├── IndexMismatchError     its vectors are not those of this model
-│   │   └── IndexTooNewError       its format is newer than this scgpt-infer
+│   │   ├── ReferenceChangedError  a file of it is missing or not the one that was written
+│   │   ├── ReferenceMismatchError its vectors are not those of this model
+│   │   └── ReferenceTooNewError   its format is newer than this scgpt-infer
 │   ├── OptionError            an option, or two that do not go together
 │   └── OutputError            the result cannot be written there
 ├── MissingDependencyError     a package that an extra installs is not there; exit code 2
@@ -35,9 +35,6 @@ __all__ = [
     "DeviceLostError",
     "DeviceMemoryError",
     "GenesError",
-    "IndexChangedError",
-    "IndexMismatchError",
-    "IndexTooNewError",
     "InputError",
     "InternalError",
     "MissingDependencyError",
@@ -45,7 +42,10 @@ __all__ = [
     "OutputError",
     "ParityError",
     "ProviderError",
+    "ReferenceChangedError",
     "ReferenceIndexError",
+    "ReferenceMismatchError",
+    "ReferenceTooNewError",
     "ScgptInferError",
 ]
 
@@ -96,15 +96,15 @@ class ReferenceIndexError(InputError):
     """The folder is not an index of reference cells that can be opened."""
 
 
-class IndexChangedError(ReferenceIndexError):
+class ReferenceChangedError(ReferenceIndexError):
     """A file of the index is missing, or is not the one that was written."""
 
 
-class IndexMismatchError(ReferenceIndexError):
+class ReferenceMismatchError(ReferenceIndexError):
     """The vectors of the index were not made as those of this model are, so they cannot be compared."""
 
 
-class IndexTooNewError(ReferenceIndexError):
+class ReferenceTooNewError(ReferenceIndexError):
     """The index's format number is newer than this scgpt-infer reads."""
 
 
