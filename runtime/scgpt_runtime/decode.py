@@ -28,6 +28,8 @@ def decode(kind: Any, found: Any, where: str) -> Any:
         return found
     if origin is UnionType and type(found) in inner:
         return found
+    if origin is UnionType and isinstance(found, dict) and len(records := list(filter(is_dataclass, inner))) == 1:
+        return decode(records[0], found, where)
     if kind is float and type(found) in (int, float):
         return float(found)
     if type(found) is kind:
@@ -41,7 +43,7 @@ def _decode_record(kind: Any, found: Mapping[str, Any], where: str) -> Any:
         f.name for f in fields(kind) if f.name not in found and f.default is MISSING and f.default_factory is MISSING
     ]
     if missing:
-        raise BundleError(f"{where} lacks {', '.join(missing)}. Take a fresh copy of the bundle, or export it again.")
+        raise BundleError(f"{where} lacks {', '.join(missing)}. Take a fresh copy, or make it again.")
     known = {name: decode(hint, found[name], f"{where}.{name}") for name, hint in hints.items() if name in found}
     return kind(**known)
 
