@@ -192,12 +192,12 @@ def sync(temporary: Path, final: Path, check: Callable[[], None] | None = None) 
         Raises if the file must not take the name after all. No other job of ours that checks takes a name in the
         same folder between the check and the renaming.
     """
-    _fsync(temporary)
+    fsync(temporary)
     with nullcontext() if check is None else _alone_in(final.parent):
         if check is not None:
             check()
         os.replace(temporary, final)
-    _fsync(final.parent)
+    fsync(final.parent)
 
 
 def sync_together(temporaries: Mapping[Path, Path]) -> None:
@@ -206,11 +206,11 @@ def sync_together(temporaries: Mapping[Path, Path]) -> None:
     All are on the disk before the first takes its name, so that little can go wrong between the names.
     """
     for temporary in temporaries.values():
-        _fsync(temporary)
+        fsync(temporary)
     for final, temporary in temporaries.items():
         os.replace(temporary, final)
     for folder in {final.parent for final in temporaries}:
-        _fsync(folder)
+        fsync(folder)
 
 
 @contextmanager
@@ -237,7 +237,8 @@ def record_json(record: Record) -> bytes:
     return (json.dumps(dict(record), indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
