@@ -77,7 +77,7 @@ def _chosen(names: Sequence[str], asked: str | None, modalities: Group, where: s
         fitting = [there for there in names if there.lower() == name]
         if len(fitting) == 1:
             return fitting[0]
-    fitting = names if len(names) == 1 else [name for name in names if _is_of_genes(modalities, name, where)]
+    fitting = list(names) if len(names) == 1 else [name for name in names if _is_of_genes(modalities, name, where)]
     if len(fitting) != 1:
         raise CellsError(f"{there}, and it cannot be told which is of RNA. Choose one (--modality).")
     return fitting[0]
