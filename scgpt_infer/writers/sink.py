@@ -31,6 +31,7 @@ __all__ = [
     "Sink",
     "Target",
     "beside",
+    "fsync",
     "no_values",
     "output_errors",
     "record_json",
