@@ -7,9 +7,9 @@ else changes. No format is imported before it is needed.
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from scgpt_infer.readers.source import CellSource, refuse_modality
+from scgpt_infer.readers.source import CellsIn, CellSource, refuse_modality
 from scgpt_runtime.errors import CellsError
 
 if TYPE_CHECKING:
@@ -17,19 +17,30 @@ if TYPE_CHECKING:
 
 __all__ = ["READERS", "CellSource", "open_cells"]
 
-# Suffix to (module, function or class), which takes (path, *, layer, threads), and modality where one can be chosen.
+# Suffix to (module, function or class), which takes (path, *, layer, threads), and modality and cells_in where these
+# can be chosen.
 READERS: dict[str, tuple[str, str]] = {
+    ".csv": ("scgpt_infer.readers.table", "open_table"),
+    ".csv.gz": ("scgpt_infer.readers.table", "open_table"),
     ".h5": ("scgpt_infer.readers.tenx_h5", "open_h5"),
     ".h5ad": ("scgpt_infer.readers.h5ad", "open_h5ad"),
     ".h5mu": ("scgpt_infer.readers.h5mu", "open_h5mu"),
+    ".mtx": ("scgpt_infer.readers.mtx", "open_mtx"),
+    ".mtx.gz": ("scgpt_infer.readers.mtx", "open_mtx"),
+    ".tsv": ("scgpt_infer.readers.table", "open_table"),
+    ".tsv.gz": ("scgpt_infer.readers.table", "open_table"),
+    ".txt": ("scgpt_infer.readers.table", "open_table"),
+    ".txt.gz": ("scgpt_infer.readers.table", "open_table"),
     ".zarr": ("scgpt_infer.readers.zarr", "open_zarr"),
     ".zarr.zip": ("scgpt_infer.readers.zarr", "open_zarr"),
 }
 
 # A folder whose name has none of these suffixes.
-FOLDER: tuple[str, str] | None = None
-# Suffixes of formats that may hold several modalities.
-WITH_MODALITIES = frozenset({".h5", ".h5mu", ".zarr", ".zarr.zip"})
+FOLDER = ("scgpt_infer.readers.mtx", "open_mtx")
+# Suffixes, a folder's being "", of formats that may hold several modalities, and of those that may not tell cells
+# from genes.
+WITH_MODALITIES = frozenset({"", ".h5", ".h5mu", ".mtx", ".mtx.gz", ".zarr", ".zarr.zip"})
+WITH_CELLS_IN = frozenset({"", ".csv", ".csv.gz", ".mtx", ".mtx.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz"})
 
 
 def open_cells(
@@ -38,7 +49,7 @@ def open_cells(
     layer: str | None = None,
     threads: int | None = None,
     modality: str | None = None,
-    cells_in: Literal["rows", "columns"] | None = None,
+    cells_in: CellsIn | None = None,
 ) -> CellSource:
     """Open cells for reading by row ranges; close the source when done, or use it in a ``with``.
 
@@ -56,7 +67,8 @@ def open_cells(
     modality
         The modality to read of a file that holds several; None takes the one of RNA.
     cells_in
-        Whether the rows or the columns of a table are cells; None recognises it by the gene names.
+        Whether the rows or the columns of a text file are cells; None recognises it by the gene names, or by the
+        lengths of the lists of names beside an ``.mtx`` file.
 
     Raises
     ------
@@ -67,6 +79,7 @@ def open_cells(
         from scgpt_infer.readers.memory import AnnDataCells  # it imports anndata, which a path may not need
 
         refuse_modality("The AnnData object", modality)
+        _refuse_cells_in("The AnnData object", cells_in)
         return AnnDataCells(cells, layer=layer)
     path = Path(cells)
     suffix = _suffix(path)
@@ -78,11 +91,22 @@ def open_cells(
         )
     if not path.exists():
         raise CellsError(f"There is no file {path}. Check the path.")
-    chosen = {"modality": modality} if suffix in WITH_MODALITIES else {}
-    if not chosen:
+    chosen: dict[str, str | None] = {}
+    if suffix in WITH_MODALITIES:
+        chosen["modality"] = modality
+    else:
         refuse_modality(str(path), modality)
+    if suffix in WITH_CELLS_IN:
+        chosen["cells_in"] = cells_in
+    else:
+        _refuse_cells_in(str(path), cells_in)
     source: CellSource = getattr(import_module(reader[0]), reader[1])(path, layer=layer, threads=threads, **chosen)
     return source
+
+
+def _refuse_cells_in(where: str, cells_in: str | None) -> None:
+    if cells_in is not None:
+        raise CellsError(f"{where} has its cells in rows always, and cells_in is for tables of text. Leave it out.")
 
 
 def _suffix(path: Path) -> str:

@@ -62,8 +62,8 @@ class Tape:
         part = np.empty(max(0, high - low), self.dtype)
         self._file.seek(low * self.dtype.itemsize)
         # A read of a file may give less than was asked for, above 2 GB always.
-        room, done = memoryview(part).cast("B") if len(part) else memoryview(b""), 0
-        while done < len(room):
+        room, done = part.view(np.uint8).data, 0
+        while done < part.nbytes:
             n_bytes = self._file.readinto(room[done:])
             if not n_bytes:
                 raise OSError("the temporary file ends too early")
