@@ -18,6 +18,8 @@ from scgpt_runtime.records import (
     FileRecord,
     GraphRecord,
     ParityRecord,
+    Taught,
+    TaughtClass,
     TensorSpec,
     TokenizerSettings,
 )
@@ -33,6 +35,8 @@ __all__ = [
     "GraphRecord",
     "Manifest",
     "ParityRecord",
+    "Taught",
+    "TaughtClass",
     "TensorSpec",
     "TokenizerSettings",
     "digest_of",
@@ -67,7 +71,8 @@ class Manifest:
         sha256 of each file of the checkpoint, by file name.
     weights
         sha256 of the reference weights (names, shapes and float32 bytes), whatever file they came from, and of what
-        else decides the model's answers: heads, value style, norm, genes that binning saw.
+        else decides the model's answers: its own heads, value style, norm, genes that binning saw. A taught head does
+        not change it.
     dim
         Width of the cell embedding.
     pooling
@@ -89,6 +94,8 @@ class Manifest:
         ``obsm`` key that embeddings are written under.
     calibration
         Where the ranges of static int8 come from; empty where there is no such graph.
+    taught
+        How the graphs of ``classify`` were taught, and their figures; None where they are of the checkpoint, or none.
     """
 
     name: str
@@ -112,6 +119,7 @@ class Manifest:
     modalities: tuple[str, ...] = ()
     binning_genes: tuple[str, ...] = ()
     calibration: tuple[Calibration, ...] = ()
+    taught: Taught | None = None
     files: tuple[FileRecord, ...] = ()
     format: int = field(default=FORMAT)
 
@@ -246,6 +254,8 @@ def _check(manifest: Manifest) -> None:
         raise BundleError(
             f"The manifest seals {_listed(classes)} but has vector ids for {_listed(manifest.vector_ids)}."
         )
+    if manifest.taught is not None and manifest.labels != tuple(found.label for found in manifest.taught.classes):
+        raise BundleError("The manifest's labels are not the classes that its classifier was taught.")
     if manifest.dim < 1:
         raise BundleError(f"The manifest says that embeddings are {manifest.dim} wide.")
 

@@ -12,6 +12,8 @@ __all__ = [
     "FileRecord",
     "GraphRecord",
     "ParityRecord",
+    "Taught",
+    "TaughtClass",
     "TensorSpec",
     "TokenizerSettings",
 ]
@@ -185,3 +187,76 @@ class ParityRecord:
     limit: float
     cells: int
     dialect: str = "portable"
+
+
+@dataclass(frozen=True, slots=True)
+class TaughtClass:
+    """A class of a taught classifier: cells that taught it, and how it fares on cells that did not."""
+
+    label: str
+    cells: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """How the classifier of a bundle was taught on the vectors that its model makes, and how good it is.
+
+    All figures are of held-out cells: each cell is told by a classifier that was taught without its fold.
+
+    Attributes
+    ----------
+    column
+        Column of ``obs`` that the labels are from.
+    cells
+        Cells that taught it.
+    left_out
+        Other cells of the reference, by the reason.
+    by, groups
+        Column of ``obs`` whose values no two folds share, such as a donor, and their number; empty and 0 where cells
+        were split whatever they are from, so that the figures do not hold for another donor.
+    folds
+        Parts that cells were split into.
+    penalty, regularisation
+        Of the logistic regression: ``l2``, and scikit-learn's C for vectors centred and divided by the root of their
+        mean variance.
+    balanced
+        Whether each class counted the same, whatever its number of cells.
+    vector_id
+        Id of the vectors.
+    file, vectors
+        sha256 of the reference's file (empty where there was no one file), and of vectors and labels together.
+    scikit_learn
+        Version that fitted it.
+    accuracy, macro_f1, weighted_f1
+        Share of right answers; mean F1 of the classes, each counted once or by its cells.
+    confident, accuracy_of_confident
+        Share of answers with a probability of at least 0.5, and of right ones among them; None where there are none.
+    calibration_error
+        Expected calibration error of the probabilities.
+    classes
+        In the order of the classifier's outputs.
+    """
+
+    column: str
+    cells: int
+    left_out: dict[str, int]
+    by: str
+    groups: int
+    folds: int
+    penalty: str
+    regularisation: float
+    balanced: bool
+    vector_id: str
+    file: str
+    vectors: str
+    scikit_learn: str
+    accuracy: float
+    macro_f1: float
+    weighted_f1: float
+    confident: float
+    accuracy_of_confident: float | None
+    calibration_error: float
+    classes: tuple[TaughtClass, ...]

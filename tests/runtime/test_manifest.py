@@ -10,6 +10,8 @@ from scgpt_runtime.manifest import (
     GraphRecord,
     Manifest,
     ParityRecord,
+    Taught,
+    TaughtClass,
     TensorSpec,
     TokenizerSettings,
     digest_of,
@@ -160,3 +162,45 @@ def test_everything_that_changes_a_vector_changes_its_id():
 def test_the_id_of_given_settings_never_changes():
     # Changing it makes every stored vector of every user incomparable: a breaking change.
     assert vector_id("w", "v", "cls", TokenizerSettings(1, 0), "exact", "fp32") == "89dac3262684098fd2d222bc286039c1"
+
+
+def taught() -> Taught:
+    classes = tuple(TaughtClass(name, 5, 0.5, 1.0, 2 / 3) for name in example().labels)
+    return Taught(
+        column="cell_type",
+        cells=10,
+        left_out={"no label": 3},
+        by="donor",
+        groups=2,
+        folds=2,
+        penalty="l2",
+        regularisation=0.3,
+        balanced=False,
+        vector_id="c" * 32,
+        file="",
+        vectors="e" * 64,
+        scikit_learn="1.9.1",
+        accuracy=0.5,
+        macro_f1=0.5,
+        weighted_f1=0.5,
+        confident=0.0,
+        accuracy_of_confident=None,
+        calibration_error=0.1,
+        classes=classes,
+    )
+
+
+def test_what_a_classifier_was_taught_is_read_back():
+    told = replace(example(), taught=taught())
+    assert Manifest.from_json(told.to_json()) == told
+
+
+def test_a_bundle_of_before_heads_were_taught_opens():
+    told = json.loads(example().to_json())
+    del told["taught"]
+    assert Manifest.from_json(json.dumps(told | {"digest": digest_of(told)})).taught is None
+
+
+def test_labels_that_were_not_taught_are_a_contradiction():
+    with pytest.raises(BundleError, match="not the classes"):
+        replace(example(), taught=taught(), labels=("B cell",)).to_json()
