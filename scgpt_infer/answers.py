@@ -197,6 +197,7 @@ class _StoredFacts:
             n_embedded=tally.n_cells - len(tally.bad),
             bad=tally.bad,
             match_report=f"{known}, as recorded with the vectors",
+            counts_why="as recorded with the vectors",
             devices=(),
             why="vectors that lay with the cells, made by the same model with the same settings",
             longest=tally.longest,

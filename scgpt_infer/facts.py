@@ -92,6 +92,7 @@ class Facts:
             match_report=self.match.report(),
             counts=self.source.counts,
             values=self.source.values,
+            counts_why=self.source.why,
             provider=choice.provider,
             precision=choice.precision,
             dialect=choice.dialect,

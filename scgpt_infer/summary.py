@@ -41,8 +41,9 @@ class Summary:
         The others, in row order.
     n_genes, n_matched, match_fraction, gene_col, genes, match_report
         How the genes met the vocabulary.
-    counts, values
-        Where the counts came from, and what they look like.
+    counts, values, counts_why
+        Where the counts came from, what they look like, and the words that say why they were taken and how the file
+        was understood.
     provider, precision, dialect, devices, threads, instances, batch_tokens, why
         What computed, with which graph, on which GPUs, on how many cores and how many batches at a time of how many
         tokens (fewer than asked for where memory ran out), and the sentence that says why.
@@ -78,6 +79,7 @@ class Summary:
     match_report: str
     counts: str
     values: str
+    counts_why: str
     provider: str
     precision: str
     dialect: str

@@ -91,7 +91,7 @@ def report(summary: "Summary") -> str:
         f"  model      {summary.model}, vector id {summary.vector_id}",
         f"  genes      {summary.n_matched:,} of {summary.n_genes:,} known ({summary.match_fraction:.1%}), "
         f"names from {summary.gene_col}",
-        f"  counts     {summary.counts}, {summary.values}",
+        f"  counts     {summary.counts}, {summary.values} ({summary.counts_why})",
         f"  tokens     longest cell {summary.longest:,}, at most {summary.max_length:,}; seed {summary.seed}",
         f"  ran on     {summary.why}",
         f"  stages     {stages} (they overlap)",
