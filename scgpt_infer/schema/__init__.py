@@ -1,0 +1,58 @@
+"""The JSON form of every result: one JSON Schema, and the text of documents that keep to it.
+
+The command line and the server tell results in this one form. It knows no file and no model.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from scgpt_infer.schema.text import NAME, about, cell, closing, numbers, opening, quoted
+
+__all__ = [
+    "KINDS",
+    "NAME",
+    "PATH",
+    "about",
+    "cell",
+    "closing",
+    "line_schema",
+    "numbers",
+    "opening",
+    "quoted",
+    "run_facts",
+    "schema",
+]
+
+PATH: Final = Path(__file__).with_name("scgpt-infer-1.schema.json")
+"""The JSON Schema (draft 2020-12)."""
+
+KINDS: Final = ("cell_types", "embeddings", "imputed_values", "multimodal")
+"""What a document may tell."""
+
+
+def schema() -> dict[str, Any]:
+    """The schema of a document, as a copy of the caller's own."""
+    found: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
+    return found
+
+
+def line_schema(kind: str) -> dict[str, Any]:
+    """The schema of one line of a ``.jsonl`` file: one cell of a kind of `KINDS`."""
+    whole = schema()
+    return {"$schema": whole["$schema"], "$ref": f"#/$defs/{kind}", "$defs": whole["$defs"]}
+
+
+def run_facts(record: Mapping[str, str | int | float]) -> dict[str, str | int | float]:
+    """Those facts of a run that documents tell: what decided the answers, and nothing of the file."""
+    names, prefixes = _told()
+    return {name: fact for name, fact in record.items() if name in names or name.startswith(prefixes)}
+
+
+@cache
+def _told() -> tuple[frozenset[str], tuple[str, ...]]:
+    """The facts that the schema has a place for, by name or by what their name begins with."""
+    run = schema()["$defs"]["run"]
+    return frozenset(run["properties"]), tuple(pattern.removeprefix("^") for pattern in run["patternProperties"])

@@ -1,0 +1,64 @@
+"""The text of a document, piece by piece, so that no document need be held whole.
+
+A cell is one line of ASCII: no name can break a line or a decoder. The same values give the same bytes.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NAME", "about", "cell", "closing", "numbers", "opening", "quoted"]
+
+Facts = Mapping[str, str | int | float]
+
+NAME = "scgpt-infer/1"
+"""Name and version of the schema, as every document says it."""
+
+
+def opening(kind: str) -> str:
+    """What stands before the first cell; cells are separated by commas."""
+    return f'{{"schema": {quoted(NAME)}, "kind": {quoted(kind)}, "cells": [\n'
+
+
+def closing(run: Facts) -> str:
+    """What stands after the last cell."""
+    return f'\n], "run": {_facts(run)}}}\n'
+
+
+def about(kind: str, run: Facts) -> str:
+    """What lies beside a file of lines."""
+    return f'{{"schema": {quoted(NAME)}, "kind": {quoted(kind)}, "run": {_facts(run)}}}\n'
+
+
+def cell(name: str, row: int, reason: str, members: Mapping[str, str]) -> str:
+    """One cell.
+
+    Parameters
+    ----------
+    name, row
+        Which cell it is.
+    reason
+        Why it has no result; empty where it has one.
+    members
+        What is told of it: names to JSON text.
+    """
+    head = f'{{"cell": {quoted(name)}, "row": {row}, "error": {quoted(reason) if reason else "null"}'
+    return head + "".join(f', "{member}": {text}' for member, text in members.items()) + "}"
+
+
+def quoted(text: str) -> str:
+    """Text as JSON."""
+    return json.dumps(text)
+
+
+def numbers(values: NDArray[np.float32]) -> Any:
+    """Numbers as JSON, in lists of the same shape: the fewest digits that bring a float32 back, null for NaN."""
+    text = np.asarray(values, np.float32).astype("U16")
+    return np.where(np.isfinite(values), text, "null").tolist()
+
+
+def _facts(run: Facts) -> str:
+    return json.dumps(dict(run), allow_nan=False)
