@@ -24,7 +24,7 @@ from scgpt_runtime.manifest import Calibration, TokenizerSettings
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.session import Session
 from scgpt_runtime.tokenizer import tokenize
-from scgpt_runtime.vocab import Vocabulary, choose
+from scgpt_runtime.vocab import Vocabulary, choose, taking_part
 
 __all__ = ["CalibrationCells", "calibration_tokens", "observe", "record"]
 
@@ -73,10 +73,7 @@ def calibration_tokens(
         No cell has a known gene that is expressed.
     """
     columns = choose(cells.gene_names, vocabulary).columns
-    if binning_genes:
-        among = np.zeros(len(vocabulary), bool)
-        among[[vocabulary.index[name] for name in binning_genes if name in vocabulary.index]] = True
-        columns = np.where((columns >= 0) & among[columns], columns, -1)
+    columns = np.where((columns >= 0) & taking_part(vocabulary, binning_genes)[columns], columns, -1)
     tokens = tokenize(cells.block, columns, settings, len(vocabulary))
     if len(tokens.ids) == 0:
         raise CellsError(

@@ -17,7 +17,7 @@ from scgpt_export.healing import GENE_TABLE, Heads, config_from, fit, heads_of, 
 from scgpt_export.layout import CheckpointFiles, open_files
 from scgpt_export.reference import ModelConfig, ScGPT
 from scgpt_export.sidecars import match_genes, read_args, read_genes, read_names, read_vocabulary, some
-from scgpt_export.values import check_values
+from scgpt_export.values import check_values, checked_zeros
 from scgpt_export.weights import read_tensors
 from scgpt_runtime.errors import CheckpointError, OptionError
 
@@ -81,6 +81,11 @@ class Checkpoint:
         """Value that ``<cls>`` carries."""
         return 0.0 if self.fine_tuned else self.config.pad_value
 
+    @property
+    def include_zeros(self) -> bool:
+        """Whether genes that a cell does not express are tokens."""
+        return self.fine_tuned and checked_zeros(self.args)
+
     def model(self) -> ScGPT:
         """The reference with these weights, in eval mode and without gradients."""
         with torch.device("meta"):
@@ -132,7 +137,8 @@ def load(
         Folder or zip of the pretrained checkpoint, for the ``args.json`` and ``vocab.json`` that `path` lacks.
     args
         An ``args.json`` whose fields go before those of `path` and `base`. Beside scGPT's own fields ``cell_emb_style``
-        says how cells are pooled, and ``fine_tuned`` (true or false) whether ``<cls>`` carries 0.
+        says how cells are pooled, ``fine_tuned`` (true or false) whether ``<cls>`` carries 0, and ``include_zero_gene``
+        whether a fine-tuned model takes genes that a cell does not express.
     labels, batches
         Names of cell types and of batches: a JSON list or mapping, or ``FILE.h5ad:COLUMN`` of ``obs``.
     genes

@@ -13,7 +13,7 @@ from scgpt_runtime.golden import Golden
 from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.tokenizer import tokenize
 
-__all__ = ["as_golden", "cell_inputs", "golden_block"]
+__all__ = ["as_golden", "cell_inputs", "golden_block", "golden_tokens"]
 
 _SHORT = (1, 2, 4, 9, 19, 39, 79, 119, 179, 249, 349, 499, 699, 899)
 _LONG = (0, 0, 1, 100, 400, 900)  # genes beyond a full cell: exactly full twice, then down-sampled
@@ -49,9 +49,23 @@ def golden_block(genes: NDArray[np.int64], settings: TokenizerSettings, seed: in
     return CellBlock(indptr, np.concatenate(indices).astype(np.int32), np.concatenate(data).astype(np.float32), 0)
 
 
-def golden_tokens(block: CellBlock, settings: TokenizerSettings, n_tokens: int) -> TokenBlock:
-    """Tokens of golden cells, whose column numbers are token ids."""
-    return tokenize(block, np.arange(n_tokens, dtype=np.int64), settings, n_tokens)
+def golden_tokens(block: CellBlock, genes: NDArray[np.int64], settings: TokenizerSettings, n_tokens: int) -> TokenBlock:
+    """Tokens of golden cells, whose column numbers are token ids.
+
+    Parameters
+    ----------
+    block
+        The cells.
+    genes
+        (n_genes,) token ids of the genes that take part.
+    settings
+        How they become tokens.
+    n_tokens
+        Size of the vocabulary.
+    """
+    columns = np.full(n_tokens, -1, np.int64)
+    columns[genes] = genes
+    return tokenize(block, columns, settings, n_tokens)
 
 
 def as_golden(block: CellBlock, tokens: TokenBlock, cells: list[NDArray[np.float32]]) -> Golden:

@@ -28,7 +28,7 @@ from scgpt_export.values import ZERO_SHOT_BINS, checked_bins
 from scgpt_runtime.cells import TokenBlock
 from scgpt_runtime.golden import Golden
 from scgpt_runtime.manifest import CUDA_DIALECTS, Calibration, TokenizerSettings
-from scgpt_runtime.vocab import Vocabulary, is_special
+from scgpt_runtime.vocab import Vocabulary, taking_part
 
 __all__ = ["CELLS", "PORTABLE", "Graph", "Prepared", "prepare", "tokenizer_settings"]
 
@@ -80,11 +80,10 @@ def prepare(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str],
     vocabulary = build_vocabulary(checkpoint.tokens)
     cells = options.calibration
     told = None if cells is None else calibration_tokens(cells, vocabulary, settings, checkpoint.binning_genes)
-    seen = set(checkpoint.binning_genes or checkpoint.tokens)
-    genes = [i for i, name in enumerate(checkpoint.tokens) if name in seen and not is_special(name)]
+    genes = np.flatnonzero(taking_part(vocabulary, checkpoint.binning_genes))
     say("asking the reference model about the golden cells")
-    block = golden_block(np.array(genes, np.int64), settings, options.golden_seed)
-    tokens = golden_tokens(block, settings, model.config.n_tokens)
+    block = golden_block(genes, settings, options.golden_seed)
+    tokens = golden_tokens(block, genes, settings, model.config.n_tokens)
     signatures = _signatures(model.config, settings, options.precisions)
     tasks = tuple(task for task, dialect in signatures if dialect == PORTABLE)
     expected = reference_answers(model, tokens, settings, tasks)
@@ -129,6 +128,7 @@ def tokenizer_settings(checkpoint: Checkpoint, options: ExportOptions) -> Tokeni
         mask_value=float(args.get("mask_value", -1)),
         pad_value=config.pad_value,
         seed=options.seed,
+        include_zeros=checkpoint.include_zeros,
     )
 
 

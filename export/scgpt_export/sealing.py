@@ -12,7 +12,7 @@ from scgpt_export.options import ExportOptions
 from scgpt_export.prepare import CELLS, PORTABLE, Prepared
 from scgpt_export.provenance import built_with, told_args, weights_digest
 from scgpt_export.store import WeightStore
-from scgpt_runtime.manifest import STATIC, GraphRecord, Manifest, vector_id
+from scgpt_runtime.manifest import STATIC, GraphRecord, Manifest, format_of, vector_id
 
 __all__ = ["written"]
 
@@ -62,6 +62,7 @@ def written(prepared: Prepared, judged: Judgement, bundle: Path, options: Export
         modalities=checkpoint.modalities,
         binning_genes=checkpoint.binning_genes,
         calibration=calibration,
+        format=format_of(prepared.settings),
     )
     digest = hashlib.sha256(vocabulary.encode()).hexdigest()
     ids = {

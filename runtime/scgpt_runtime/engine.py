@@ -31,7 +31,7 @@ from scgpt_runtime.providers import ON_GPU, ProviderChoice
 from scgpt_runtime.records import Sample, Ties
 from scgpt_runtime.runners import graph_for, open_head
 from scgpt_runtime.tokenizer import tokenize
-from scgpt_runtime.vocab import Vocabulary
+from scgpt_runtime.vocab import taking_part
 
 __all__ = ["RANGE_ROWS", "Engine", "EngineOptions", "check_feed"]
 
@@ -124,7 +124,7 @@ class Engine:
             genes,
             manifest.arithmetic(choice.arithmetic),
         )
-        self._binned = _binned_tokens(manifest.binning_genes, self.vocabulary)
+        self._among = taking_part(self.vocabulary, manifest.binning_genes)
         self._session: GraphRunner | None = session
         self._timings = pipeline.Timings()
 
@@ -209,8 +209,7 @@ class Engine:
         n_tokens = len(self.vocabulary)
         if columns.ndim != 1 or (len(columns) and not -1 <= columns.min() <= columns.max() < n_tokens):
             raise InternalError(f"A column map points outside the vocabulary of {n_tokens} tokens.")
-        if self._binned is not None:
-            columns = np.where((columns >= 0) & self._binned[columns], columns, -1)
+        columns = np.where((columns >= 0) & self._among[columns], columns, -1)
         self._open_session()
         steps = pipeline.Steps(
             tokenise=lambda block: tokenize(block, columns, self.settings, n_tokens),
@@ -354,15 +353,6 @@ def check_feed(graph: GraphRecord) -> None:
         raise BundleError(
             f"The {graph.task} graph asks for {', '.join(unfed)}; a graph that runs on cells takes {', '.join(_FED)}."
         )
-
-
-def _binned_tokens(genes: tuple[str, ...], vocabulary: Vocabulary) -> NDArray[np.bool_] | None:
-    """(n_tokens,) whether a token's gene takes part; None where all do."""
-    if not genes:
-        return None
-    among = np.zeros(len(vocabulary), bool)
-    among[[vocabulary.index[name] for name in genes if name in vocabulary.index]] = True
-    return among
 
 
 def _tells_tokens(graph: GraphRecord) -> bool:

@@ -56,7 +56,7 @@ class Golden:
         return np.diff(self.offsets).astype(np.int32)
 
     def block(self) -> CellBlock:
-        """The raw cells. A column is a token id, so their column map is ``np.arange(vocabulary size)``."""
+        """The raw cells. A column is a token id: in their column map each gene that takes part has its own number."""
         return CellBlock(self.indptr, self.token_ids.astype(np.int32), self.data, 0)
 
     def save(self, path: Path) -> None:

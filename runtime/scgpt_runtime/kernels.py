@@ -193,7 +193,8 @@ def _unpack(columns: Columns, s: Scratch) -> int:
 def _levels(n: int, s: Scratch) -> int:
     """Number the distinct values from small to large and count them; returns how many levels there are.
 
-    Whole small values are their own levels, so some levels may be empty.
+    Level 0 is that of zeros, of which there are none here. Whole small values are their own levels, so some levels may
+    be empty.
     """
     whole, largest = True, np.float32(0.0)
     for t in range(n):
@@ -231,12 +232,13 @@ def _levels_of_few(n: int, s: Scratch) -> int:
         s.level[t] = s.named[slot]
         s.highest[s.level[t]] += 1
     _sort_pairs(s.primary[:n_levels], s.secondary[:n_levels])
-    for level in range(n_levels):
-        first_name = np.int64(s.secondary[level])
-        s.width[first_name], s.counts[level] = level, s.highest[first_name]
+    s.counts[0] = 0
+    for i in range(n_levels):
+        first_name = np.int64(s.secondary[i])
+        s.width[first_name], s.counts[i + 1] = i + 1, s.highest[first_name]
     for t in range(n):
         s.level[t] = s.width[s.level[t]]
-    return n_levels
+    return n_levels + 1
 
 
 @inner
@@ -260,7 +262,7 @@ def _levels_by_sorting(n: int, s: Scratch) -> int:
             s.keys[to], s.order[to] = s.keys[source + t], s.order[source + t]
             s.buckets[b] += 1
         source, target = target, source
-    level = -1
+    level, s.counts[0] = 0, 0
     for t in range(source, source + n):
         if t == source or s.keys[t] != s.keys[t - 1]:
             level += 1
@@ -324,6 +326,27 @@ def bins_from_draws(values: Array, draws: Array, quantiles: Array) -> NDArray[np
     bins = np.empty(len(values), np.uint8)
     _bins(values, draws, quantiles, bins, scratch(0, 0, len(values), WHOLE_LIMIT, DIGITS, FEW))
     return bins
+
+
+# ---- genes without a value -------------------------------------------------------------------------------------------
+
+
+@inner
+def _add_zeros(n: int, columns: Columns, s: Scratch) -> int:
+    """Make a token of each known column, at level 0 where the cell has no value in it; returns their number.
+
+    Tokens move to the places of their columns, of columns of one gene to the last ones: zeros come before values.
+    """
+    n_known, t = len(columns.ids), n - 1
+    s.counts[0] = n_known - n
+    for place in range(n_known - 1, -1, -1):
+        if t >= 0 and s.ids[t] == columns.ids[place]:
+            s.values[place], s.level[place] = s.values[t], s.level[t]
+            t -= 1
+        else:
+            s.values[place], s.level[place] = np.float32(0.0), 0
+        s.ids[place] = columns.ids[place]
+    return n_known
 
 
 # ---- more tokens than the model takes --------------------------------------------------------------------------------
@@ -410,13 +433,15 @@ def _tokenize_row(row: int, end: int, cells: Cells, columns: Columns, rules: Rul
     n = _unpack(columns, s)
     if n == 0:
         return NO_KNOWN_GENE, end
+    n_levels = 0
+    if len(rules.quantiles) > 0 or (rules.top and (rules.zeros or n > rules.keep)):
+        n_levels = _levels(n, s)
+        _edges(n, n_levels, rules.quantiles, s)
+    if rules.zeros:
+        n = _add_zeros(n, columns, s)
     key = _ZERO
     for t in range(n):
         key += _mix64(np.uint64(s.ids[t]))
-    n_levels = 0
-    if len(rules.quantiles) > 0 or (rules.top and n > rules.keep):
-        n_levels = _levels(n, s)
-        _edges(n, n_levels, rules.quantiles, s)
     if n > rules.keep:
         _draw(n, _candidates(n, n_levels, rules, s), _stream(key, rules.seed, _SAMPLE), s)
     else:

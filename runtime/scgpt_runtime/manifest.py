@@ -6,7 +6,7 @@ In: ``manifest.json``. Out: frozen dataclasses. It opens no other file and knows
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, NoReturn, Self
 
@@ -40,12 +40,16 @@ __all__ = [
     "TensorSpec",
     "TokenizerSettings",
     "digest_of",
+    "format_of",
     "inside",
     "vector_id",
 ]
 
-FORMAT = 1
-"""Newest bundle format that this runtime reads and the one that it writes."""
+FORMAT = 2
+"""Newest bundle format that this runtime reads. A bundle is written in the oldest that suffices (`format_of`)."""
+
+_WITH_ZEROS = 2
+"""First format with `TokenizerSettings.include_zeros`: a runtime that overlooked it would make other vectors."""
 
 CONTRACT = 1
 """Number of the rules that turn a cell into a vector; another number means that vectors do not compare."""
@@ -121,7 +125,7 @@ class Manifest:
     calibration: tuple[Calibration, ...] = ()
     taught: Taught | None = None
     files: tuple[FileRecord, ...] = ()
-    format: int = field(default=FORMAT)
+    format: int = 1
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
@@ -213,12 +217,23 @@ def vector_id(
         "weights": weights,
         "vocabulary": vocabulary,
         "pooling": pooling,
-        "tokenizer": asdict(tokenizer),
+        "tokenizer": _told(tokenizer),
         "genes": genes,
         "precision": precision,
     }
     canonical = json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def _told(tokenizer: TokenizerSettings) -> dict[str, Any]:
+    """Settings by name; without zeros they are told as before there was a choice, so that ids stay what they were."""
+    told = asdict(tokenizer)
+    return told if tokenizer.include_zeros else {name: told[name] for name in told if name != "include_zeros"}
+
+
+def format_of(tokenizer: TokenizerSettings) -> int:
+    """Oldest format of a bundle with these settings."""
+    return _WITH_ZEROS if tokenizer.include_zeros else 1
 
 
 def digest_of(told: dict[str, Any]) -> str:
@@ -242,6 +257,8 @@ def _refuse_constant(name: str) -> NoReturn:
 def _check(manifest: Manifest) -> None:
     """Contradictions that types cannot tell."""
     _check_tokenizer(manifest.tokenizer)
+    if manifest.format < (least := format_of(manifest.tokenizer)):
+        raise BundleError(f"The manifest has format {manifest.format}, and its tokenizer's settings need {least}.")
     _check_files(manifest)
     for graph in manifest.graphs:
         if graph.precision not in manifest.precisions:

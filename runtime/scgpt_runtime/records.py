@@ -54,6 +54,9 @@ class TokenizerSettings:
         ``hash``: a value on several equal bin edges draws its bin; ``one-sided``: it takes the highest.
     sample
         A cell that is too long keeps the tokens with the smallest hash (``hash``) or the highest values (``top``).
+    include_zeros
+        Every gene of the matrix that takes part is a token, those without a value in bin 0, as in scGPT's fine-tuning
+        with ``include_zero_gene``; else only genes that have a value.
     """
 
     cls_id: int
@@ -67,6 +70,7 @@ class TokenizerSettings:
     seed: int = 0
     ties: Ties = "hash"
     sample: Sample = "hash"
+    include_zeros: bool = False
 
     @property
     def mask_code(self) -> int:

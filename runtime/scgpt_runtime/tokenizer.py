@@ -85,7 +85,8 @@ def tokenize(
 
 def _tokenize_rows(first: int, last: int, cells: Cells, places: Columns, rules: Rules) -> Tokens:
     stored = np.diff(cells.indptr[first : last + 1])
-    room = int(np.minimum(stored, rules.keep).sum()) + len(stored)
+    each = np.maximum(stored, len(places.ids)) if rules.zeros else stored  # (n_cells,) most tokens of a cell
+    room = int(np.minimum(each, rules.keep).sum()) + len(stored)
     binned = len(rules.quantiles) > 0
     out = Tokens(
         ids=np.empty(room, np.uint32),
@@ -94,7 +95,7 @@ def _tokenize_rows(first: int, last: int, cells: Cells, places: Columns, rules: 
         ends=np.zeros(len(stored) + 1, np.int64),
         faults=np.zeros(len(stored), np.uint8),
     )
-    memory = scratch(len(places.place), len(places.ids), int(stored.max(initial=0)), WHOLE_LIMIT, DIGITS, FEW)
+    memory = scratch(len(places.place), len(places.ids), int(each.max(initial=0)), WHOLE_LIMIT, DIGITS, FEW)
     tokenize_rows(first, cells, places, rules, out, memory)
     end = int(out.ends[-1])
     return out._replace(ids=out.ids[:end], codes=out.codes[:end], values=out.values[:end])
@@ -122,6 +123,7 @@ def _rules(settings: TokenizerSettings) -> Rules:
         keep=settings.max_length - 1,
         one_sided=settings.ties == "one-sided",
         top=settings.sample == "top",
+        zeros=settings.include_zeros,
         cls_id=settings.cls_id,
         cls_code=settings.cls_code if binned else 0,
         cls_value=settings.cls_value,

@@ -20,6 +20,7 @@ from scgpt_runtime.proof import LIMITS, worst_answer, worst_of
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.runners import graph_for, open_graph
 from scgpt_runtime.tokenizer import tokenize
+from scgpt_runtime.vocab import taking_part
 
 __all__ = ["VerifyResult", "verify"]
 
@@ -115,8 +116,9 @@ def verify(
 
 
 def _tokens_equal(bundle: Bundle, golden: Golden) -> bool:
-    size = len(bundle.vocabulary())
-    tokens = tokenize(golden.block(), np.arange(size, dtype=np.int64), bundle.manifest.tokenizer, size)
+    vocabulary = bundle.vocabulary()
+    columns = np.where(taking_part(vocabulary, bundle.manifest.binning_genes), np.arange(len(vocabulary)), -1)
+    tokens = tokenize(golden.block(), columns, bundle.manifest.tokenizer, len(vocabulary))
     pairs = ((tokens.ids, golden.ids), (tokens.values, golden.values), (tokens.offsets, golden.offsets))
     return all(found.dtype == sealed.dtype and np.array_equal(found, sealed) for found, sealed in pairs)
 

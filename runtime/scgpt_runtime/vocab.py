@@ -29,6 +29,7 @@ __all__ = [
     "is_special",
     "match",
     "stable_id",
+    "taking_part",
 ]
 
 FORMAT = 1
@@ -141,6 +142,24 @@ class Vocabulary:
             "aliases": dict(sorted(self.aliases.items())),
         }
         return json.dumps(fields, separators=(",", ":")) + "\n"
+
+
+def taking_part(vocabulary: Vocabulary, genes: Sequence[str] = ()) -> NDArray[np.bool_]:
+    """(n_tokens,) whether a token may stand for a gene of a cell.
+
+    Parameters
+    ----------
+    vocabulary
+        Of the model.
+    genes
+        Genes that binning saw when the model was fine-tuned; empty: all genes. A name that is unknown counts for
+        nothing.
+    """
+    index = vocabulary.index
+    wanted = [index[name] for name in genes or vocabulary.tokens if name in index and not is_special(name)]
+    among = np.zeros(len(vocabulary), bool)
+    among[wanted] = True
+    return among
 
 
 def _strings(values: list[Any]) -> list[str]:

@@ -51,6 +51,8 @@ class Rules(NamedTuple):
         Most tokens of a cell, ``<cls>`` not counted.
     one_sided, top
         The choices ``ties="one-sided"`` and ``sample="top"``.
+    zeros
+        Known columns without a value are tokens, too.
     cls_id, cls_code, cls_value
         First token of each cell.
     """
@@ -60,6 +62,7 @@ class Rules(NamedTuple):
     keep: int
     one_sided: bool
     top: bool
+    zeros: bool
     cls_id: int
     cls_code: int
     cls_value: float
@@ -106,7 +109,7 @@ class Scratch(NamedTuple):
     secondary: NDArray[np.float64]
     merged_indices: NDArray[np.int32]
     merged_data: NDArray[np.float32]
-    # by level: a distinct value of the cell
+    # by level: zero, and behind it the distinct values of the cell
     counts: NDArray[np.int32]
     highest: NDArray[np.int32]
     width: NDArray[np.int32]
@@ -118,14 +121,14 @@ class Scratch(NamedTuple):
 
 
 def scratch(n_columns: int, n_known: int, longest: int, whole_limit: int, digits: int, few: int) -> Scratch:
-    """Make the memory of one thread for rows of at most `longest` stored values; the kernels say the other sizes.
+    """Make the memory of one thread for rows of so many stored values or tokens; the kernels say the other sizes.
 
     Parameters
     ----------
     n_columns, n_known
         Columns of the matrix, and places of known ones.
     longest
-        Most stored values of a row.
+        Most stored values or tokens of a row.
     whole_limit, digits, few
         The kernels' ``WHOLE_LIMIT``, ``DIGITS`` and ``FEW``.
     """

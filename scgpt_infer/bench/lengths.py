@@ -19,7 +19,7 @@ from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import CellsError, OptionError
 from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.tokenizer import tokenize
-from scgpt_runtime.vocab import choose
+from scgpt_runtime.vocab import choose, taking_part
 
 __all__ = ["DEFAULT_LENGTHS", "OwnCells", "checked_lengths", "load_tokens", "own_cells", "random_tokens", "save_tokens"]
 
@@ -174,11 +174,8 @@ def _tokenised(
 
 def _binned(columns: NDArray[np.int64], bundle: Bundle) -> NDArray[np.int64]:
     """Without the genes that binning never saw, where the bundle names those that it saw."""
-    names = bundle.manifest.binning_genes
-    if not names:
-        return columns
-    index = bundle.vocabulary().index
-    return np.where(np.isin(columns, [index[name] for name in names if name in index]), columns, -1)
+    among = taking_part(bundle.vocabulary(), bundle.manifest.binning_genes)
+    return np.where((columns >= 0) & among[columns], columns, -1)
 
 
 def _stratified(cells: list[_Cell], n_sample: int, random: np.random.Generator) -> list[_Cell]:

@@ -69,7 +69,7 @@ Examples:
 @click.option(
     "--base", type=path_type, help="Pretrained checkpoint with the args.json and vocab.json that are missing."
 )
-@click.option("--args", type=path_type, help="An args.json whose fields go first.")
+@click.option("--args", type=path_type, help='JSON whose fields go first, such as {"include_zero_gene": true}.')
 @click.option("--labels", type=path_type, help="Names of the cell types: JSON, or FILE.h5ad:COLUMN of obs.")
 @click.option("--genes", type=path_type, help="Genes that fine-tuning saw: JSON, or FILE.h5ad:COLUMN of var.")
 @click.option("--batches", type=path_type, help="Names of the batches: JSON, or FILE.h5ad:COLUMN of obs.")

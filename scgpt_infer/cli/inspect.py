@@ -39,7 +39,7 @@ def report(manifest: "Manifest") -> str:
     parts = [
         f"{manifest.name}  (bundle format {manifest.format})",
         f"  embeddings  {manifest.dim} wide, {manifest.pooling}, written under {manifest.key}",
-        f"  tokens      at most {settings.max_length:,} a cell, {_values(manifest)}, {settings.cls_value:g} at <cls>",
+        f"  tokens      at most {settings.max_length:,} a cell, {_values(manifest)}, {settings.cls_value:g} at <cls>{_zeros(manifest)}",
         f"  draws       seed {settings.seed}, ties {settings.ties}, sample {settings.sample}",
         f"  weights     sha256 {manifest.weights}",
         f"  genes       {_pairs(manifest.genes) or 'vocabulary names alone'}",
@@ -51,8 +51,13 @@ def report(manifest: "Manifest") -> str:
         "",
         *_graphs(manifest),
         *_names(manifest),
+        *_taught(manifest),
     ]
     return "\n".join(parts)
+
+
+def _zeros(manifest: "Manifest") -> str:
+    return "; genes that a cell does not express, too" if manifest.tokenizer.include_zeros else ""
 
 
 def _precisions(manifest: "Manifest") -> list[str]:
@@ -76,13 +81,13 @@ def _precisions(manifest: "Manifest") -> list[str]:
 
 def _unmeasured(manifest: "Manifest") -> dict[tuple[str, str], list[str]]:
     """Precision and task to the dialects of graphs without a figure. A graph that has one may be listed twice: the
-    heads of fp32 are those of bf16 too.
+    heads of fp32 are those of bf16 too. A taught head has figures of its own.
     """
     figures = {(record.task, record.precision, record.dialect) for record in manifest.parity}
     proven = {graph.path for graph in manifest.graphs if (graph.task, graph.precision, graph.dialect) in figures}
     found: dict[tuple[str, str], list[str]] = {}
     for graph in manifest.graphs:
-        if graph.path not in proven:
+        if graph.path not in proven and not (manifest.taught and graph.task == "classify"):
             found.setdefault((graph.precision, graph.task), []).append(graph.dialect)
     return found
 
@@ -115,6 +120,35 @@ def _names(manifest: "Manifest") -> list[str]:
             more = f", and {len(names) - 20:,} more" if len(names) > 20 else ""
             lines += ["", f"{title} ({len(names):,}): {', '.join(names[:20])}{more}"]
     return lines
+
+
+def _taught(manifest: "Manifest") -> list[str]:
+    """How a taught classifier came about, and its held-out figures."""
+    taught = manifest.taught
+    if taught is None:
+        return []
+    apart = f"no two with the same {taught.by} ({taught.groups} in all)" if taught.by else "drawn at random"
+    even = ", each class counted the same" if taught.balanced else ""
+    width = max(len(one.label) for one in taught.classes)
+    return [
+        "",
+        f"Classifier, taught by {taught.cells:,} cells with labels from {taught.column} ({taught.penalty} "
+        f"regularisation, C {taught.regularisation:g}{even}; scikit-learn {taught.scikit_learn})",
+        f"  vectors     id {taught.vector_id}; with their labels, sha256 {taught.vectors}",
+        f"  cells       {f'file with sha256 {taught.file}' if taught.file else 'from memory'}",
+        *(f"  left out    {count:,} cells: {reason}" for reason, count in taught.left_out.items()),
+        f"  held out    {taught.folds} folds, {apart}: accuracy {taught.accuracy:.3f}, F1 {taught.macro_f1:.3f} macro, "
+        f"{taught.weighted_f1:.3f} weighted",
+        f"  confidence  {taught.confident:.1%} of the answers have 0.5 or more"
+        + (f", accuracy {taught.accuracy_of_confident:.3f}" if taught.accuracy_of_confident is not None else "")
+        + f"; expected calibration error {taught.calibration_error:.3f}",
+        "",
+        f"  {'class':<{width}}  precision  recall     F1     cells",
+        *(
+            f"  {one.label:<{width}}  {one.precision:>9.3f}  {one.recall:>6.3f}  {one.f1:>5.3f}  {one.cells:>8,}"
+            for one in taught.classes
+        ),
+    ]
 
 
 def _wrapped(title: str, text: str) -> str:

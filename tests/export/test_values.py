@@ -60,6 +60,14 @@ def test_values_without_a_place_in_the_encoder_are_refused(
         check_values(config, args, fine_tuned=fine_tuned)
 
 
+def test_a_model_that_tells_zeros_asks_whether_they_were_tokens() -> None:
+    config = ModelConfig(**SIZES, explicit_zero=True)
+    (note,) = check_values(config, {}, fine_tuned=True)
+    assert '{"include_zero_gene": true}' in note
+    assert check_values(config, {}, fine_tuned=False) == ()
+    assert check_values(config, {"include_zero_gene": False}, fine_tuned=True) == ()
+
+
 @pytest.mark.parametrize("style", ["log1p", "normed_raw"])
 def test_the_report_says_which_values_cells_must_bring(tmp_path: Path, style: str) -> None:
     (tmp_path / "args.json").write_text(f'{{"input_style": "{style}"}}')

@@ -88,6 +88,12 @@ OPTIONS = [
     {"value_style": "raw"},
     {"value_style": "raw", "max_length": 20, "cls_value": 0.0},
     {"value_style": "raw", "max_length": 20, "sample": "top"},
+    {"include_zeros": True, "cls_value": 0.0},
+    {"include_zeros": True, "max_length": 70, "seed": 5},
+    {"include_zeros": True, "max_length": 70, "sample": "top", "ties": "one-sided"},
+    {"include_zeros": True, "max_length": 10, "sample": "top"},
+    {"include_zeros": True, "value_style": "raw"},
+    {"include_zeros": True, "value_style": "raw", "max_length": 70, "sample": "top"},
 ]
 
 
@@ -98,7 +104,7 @@ def expected(written: Callable[..., Any], row: Row, columns: NDArray[np.int64], 
     first = s.cls_code if s.value_style == "binned" else s.cls_value
     fault, tokens = written(
         *row, columns.tolist(), cls=(s.cls_id, first), max_length=s.max_length, n_bins=s.n_bins,
-        seed=s.seed, ties=s.ties, sample=s.sample, style=s.value_style,
+        seed=s.seed, ties=s.ties, sample=s.sample, style=s.value_style, zeros=s.include_zeros,
     )  # fmt: skip
     return int(CellFault[fault]) if fault else 0, tokens
 
@@ -110,7 +116,7 @@ def test_tokens_are_those_of_the_written_contract(written, rows, columns, option
     assert tokens == [expected(written, row, columns, s) for row in rows]
 
 
-@pytest.mark.parametrize("options", [{}, {"max_length": 30, "seed": 3}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"max_length": 30, "seed": 3}, {"include_zeros": True}], ids=str)
 def test_normalised_and_continuous_values_too(written, columns, options) -> None:
     rng = np.random.default_rng(3)
     dense = counts(rng, 12, 200)

@@ -15,6 +15,7 @@ from scgpt_runtime.manifest import (
     TensorSpec,
     TokenizerSettings,
     digest_of,
+    format_of,
     inside,
     vector_id,
 )
@@ -51,6 +52,15 @@ def test_a_newer_format_names_both_numbers_and_the_upgrade():
     told = json.loads(example().to_json()) | {"format": FORMAT + 1, "graphs": "of another shape"}
     with pytest.raises(BundleTooNewError, match=rf"format {FORMAT + 1}.*up to {FORMAT}.*pip install -U"):
         Manifest.from_json(json.dumps(told))
+
+
+def test_zeros_need_a_format_that_runtimes_without_them_refuse():
+    with_zeros = replace(example(), tokenizer=TokenizerSettings(cls_id=1, pad_id=0, include_zeros=True))
+    assert format_of(example().tokenizer) == 1
+    assert format_of(with_zeros.tokenizer) == 2
+    with pytest.raises(BundleError, match="settings need 2"):
+        with_zeros.to_json()
+    assert Manifest.from_json(replace(with_zeros, format=2).to_json()).tokenizer.include_zeros
 
 
 def test_a_field_of_a_later_version_is_left_out():
@@ -152,6 +162,7 @@ def test_everything_that_changes_a_vector_changes_its_id():
     ]
     changed = {"max_length": 600, "seed": 1, "ties": "one-sided", "sample": "top", "cls_value": 0.0, "n_bins": 41}
     changed |= {"cls_id": 2, "pad_id": 3, "value_style": "raw", "mask_value": -3.0, "pad_value": -4.0}
+    changed |= {"include_zeros": True}
     assert set(changed) == set(asdict(settings))
     others += [("w", "v", "cls", replace(settings, **{key: to}), "exact", "fp32") for key, to in changed.items()]
     ids = {vector_id(*told) for told in (base, *others)}

@@ -36,6 +36,13 @@ def test_inspect_says_which_graphs_have_no_figure(tiny_bundle):
     ]
 
 
+def test_inspect_says_where_zeros_are_tokens(tiny_bundle):
+    manifest = Bundle.open(tiny_bundle).manifest
+    told = "genes that a cell does not express, too"
+    assert told not in report(manifest)
+    assert told in report(replace(manifest, tokenizer=replace(manifest.tokenizer, include_zeros=True)))
+
+
 def test_inspect_as_json_is_the_manifest(tiny_bundle, capsys):
     assert cli.run(["inspect", str(tiny_bundle), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((tiny_bundle / "manifest.json").read_text())
