@@ -5,6 +5,8 @@ from pathlib import Path
 from anndata import AnnData
 
 import scgpt_infer as si
+from scgpt_infer.compat import scGPT, scGPTConfig
+from scgpt_infer.compat import embed_data as original_embed_data
 
 
 def one_call(cells: AnnData) -> AnnData:
@@ -59,3 +61,16 @@ def what_went_wrong() -> int:
     except si.ScgptInferError as error:
         return error.exit_code
     return 0
+
+
+def the_wrappers_calls(cells: AnnData) -> tuple[int, ...]:
+    scgpt = scGPT(configurer=scGPTConfig(batch_size=10, emb_mode="cls", model="human"))
+    dataset = scgpt.process_data(cells, gene_names="symbol", use_raw_counts=False)
+    embeddings, genes = scgpt.get_embeddings(dataset, output_genes=True)
+    print(len(dataset), genes[0])
+    shape: tuple[int, ...] = embeddings.shape
+    return shape
+
+
+def the_originals_call(cells: AnnData) -> AnnData:
+    return original_embed_data(cells, Path("human"), gene_col="index", obs_to_save=["batch"], return_new_adata=True)
