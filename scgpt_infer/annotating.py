@@ -239,7 +239,7 @@ def open_labels(bundle: Bundle, how: AnnotateOptions, cache_dir: Path | None = N
             "labelled cells: scgpt-infer learn teaches it a classifier, scgpt-infer index makes a --reference of them."
         )
     head = open_head(bundle, "classify")
-    taught = getattr(manifest, "taught", None) is not None
+    taught = manifest.taught is not None
     told = f"the {'taught' if taught else 'fine-tuned'} classifier of {manifest.name}, {len(manifest.labels)} classes"
     facts = {"from": "taught classifier" if taught else "classifier", "classes": len(manifest.labels)}
     below = CLASSIFIER_UNKNOWN_BELOW if how.unknown_below is None else how.unknown_below
