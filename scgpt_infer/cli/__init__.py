@@ -16,7 +16,20 @@ from scgpt_runtime.errors import ScgptInferError
 
 __all__ = ["commands", "main", "run"]
 
-COMMANDS = ("embed", "annotate", "report", "demo", "export", "inspect", "verify", "compare", "bench", "doctor")
+COMMANDS = (
+    "embed",
+    "annotate",
+    "index",
+    "learn",
+    "report",
+    "demo",
+    "export",
+    "inspect",
+    "verify",
+    "compare",
+    "bench",
+    "doctor",
+)
 """Names of the commands, in the order of the help; each lives in the module of its name."""
 
 INTERRUPTED = 130
