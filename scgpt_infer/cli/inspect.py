@@ -39,7 +39,7 @@ def report(manifest: "Manifest") -> str:
     parts = [
         f"{manifest.name}  (bundle format {manifest.format})",
         f"  embeddings  {manifest.dim} wide, {manifest.pooling}, written under {manifest.key}",
-        f"  tokens      at most {settings.max_length:,} a cell, {_values(manifest)}, {settings.cls_value:g} at <cls>{_zeros(manifest)}",
+        f"  tokens      {_tokens(manifest)}",
         f"  draws       seed {settings.seed}, ties {settings.ties}, sample {settings.sample}",
         f"  weights     sha256 {manifest.weights}",
         f"  genes       {_pairs(manifest.genes) or 'vocabulary names alone'}",
@@ -56,8 +56,10 @@ def report(manifest: "Manifest") -> str:
     return "\n".join(parts)
 
 
-def _zeros(manifest: "Manifest") -> str:
-    return "; genes that a cell does not express, too" if manifest.tokenizer.include_zeros else ""
+def _tokens(manifest: "Manifest") -> str:
+    settings = manifest.tokenizer
+    zeros = "; genes that a cell does not express, too" if settings.include_zeros else ""
+    return f"at most {settings.max_length:,} a cell, {_values(manifest)}, {settings.cls_value:g} at <cls>{zeros}"
 
 
 def _precisions(manifest: "Manifest") -> list[str]:
