@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.preview import Disk
 from scgpt_infer.readers import CellSource
+from scgpt_infer.readers.source import TabledCells
 from scgpt_infer.sizes import size
 from scgpt_infer.writers import Target, writer_of
 from scgpt_infer.writers.h5ad import RECORD, held
@@ -80,6 +81,7 @@ def target_of(path: Path, source: CellSource, n_cells: int, dim: int, key: str, 
         names=source.cell_names,
         genes=() if is_h5ad else source.gene_names["index"],
         source=Path(os.path.realpath(source.path)) if is_h5ad and source.path is not None else None,
+        obs=source.cell_table if not is_h5ad and isinstance(source, TabledCells) else None,
         obs_only=options.obs_only,
     )
 

@@ -5,6 +5,7 @@ Knows the encodings anndata has had: groups with string, numeric, nullable and c
 with the categories in ``uns``.
 """
 
+import warnings
 from typing import Any
 
 import h5py
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from scgpt_infer.readers.damage import reading
 from scgpt_infer.readers.names import INDEX, texts
-from scgpt_infer.readers.nodes import Group, ZarrArray, is_array
+from scgpt_infer.readers.nodes import Group, ZarrArray, ZarrGroup, is_array
 from scgpt_runtime.errors import CellsError
 
 __all__ = ["Frame"]
@@ -47,6 +48,14 @@ class Frame:
             self.columns = [name for name in names if name != self._index]
             self.named = [] if self._index in (INDEX, "_index") else [self._index]
             self.n_rows = _length(element, self._index)
+
+    def table(self) -> Any:
+        """All of it, a pandas DataFrame."""
+        from anndata.io import read_elem  # slow to import, and most sources are never asked for this
+
+        with reading(self._where), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of encodings that anndata may drop one day
+            return read_elem(self._element.node if isinstance(self._element, ZarrGroup) else self._element)
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> list[str]:
         """Values of a column as text, rows ``start`` to ``stop``; ``"index"`` is the index."""

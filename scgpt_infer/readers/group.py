@@ -51,6 +51,10 @@ class CellTable(Protocol):
         """Values of a column as text."""
         ...
 
+    def table(self) -> Any:
+        """All of it, a pandas DataFrame."""
+        ...
+
 
 class GroupCells:
     """A `CellSource` over a group.
@@ -118,6 +122,10 @@ class GroupCells:
         if name not in (*self.cell_columns, *self._obs.named, INDEX):
             raise no_column(f"obs of {self._where}", name, self.cell_columns)
         return cell_text(self._obs.column(name))
+
+    def cell_table(self) -> Any:
+        """obs, a pandas DataFrame."""
+        return self._obs.table()
 
     def stored(self, key: str) -> Stored | None:
         """The embedding of ours that ``obsm[key]`` holds."""

@@ -6,6 +6,7 @@ The file comes open, of HDF5 or zarr. The cells are those of the modality, not o
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,3 +149,12 @@ class _JoinedCells:
             return self._own.column(name, start, stop)
         values = self._whole.column(self._of_file[name])
         return [values[row] if row >= 0 else "" for row in self._rows[start:stop].tolist()]
+
+    def table(self) -> Any:
+        """All of it, a pandas DataFrame."""
+        table = self._own.table()
+        whole = self._whole.table().reset_index(drop=True).reindex(self._rows)
+        for name, column in self._of_file.items():
+            if column in whole.columns:  # the name of the index is not
+                table[name] = whole[column].array
+        return table

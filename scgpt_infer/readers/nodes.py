@@ -87,11 +87,18 @@ class ZarrGroup:
     ----------
     group
         zarr's own.
+
+    Attributes
+    ----------
+    attrs
+        What it says of itself.
+    node
+        zarr's own.
     """
 
     def __init__(self, group: Any) -> None:
         self.attrs: Mapping[str, Any] = group.attrs.asdict()
-        self._group = group
+        self.node = group
         self._children: dict[str, ZarrArray | ZarrGroup] = {}  # arrays stay open for what they keep
 
     def __getitem__(self, path: str) -> Any:
@@ -99,7 +106,7 @@ class ZarrGroup:
         if name not in self._children:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of extensions that zarr may drop one day: it can read them now
-                node = self._group[name]
+                node = self.node[name]
             self._children[name] = ZarrArray(node, self._is_full(name)) if is_array(node) else ZarrGroup(node)
         child = self._children[name]
         if rest and isinstance(child, ZarrArray):
@@ -123,7 +130,7 @@ class ZarrGroup:
         """Names of the members."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of files that are no part of the store, such as .DS_Store
-            return sorted(self._group.keys())
+            return sorted(self.node.keys())
 
     def _is_full(self, name: str) -> bool:
         if str(self.attrs.get("encoding-type", "")) in ("csr_matrix", "csc_matrix"):

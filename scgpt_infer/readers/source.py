@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
-__all__ = ["CellSource", "CellsIn", "Stored", "refuse_modality"]
+__all__ = ["CellSource", "CellsIn", "Stored", "TabledCells", "refuse_modality"]
 
 CellsIn = Literal["rows", "columns"]
 """Where the cells of a text file are, which some do not tell."""
@@ -128,6 +128,15 @@ class CellSource(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class TabledCells(Protocol):
+    """Cells with a table that an output may keep."""
+
+    def cell_table(self) -> Any:
+        """``obs`` of all cells, a pandas DataFrame of the caller's own."""
+        ...
 
 
 def refuse_modality(where: str, modality: str | None) -> None:

@@ -5,6 +5,7 @@ adding to the input file itself is safe as well. Rows go to the disk as they com
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -118,8 +119,17 @@ def _write_frames(target: Target, temporary: Path) -> None:
     import pandas as pd
     from anndata import AnnData
 
-    obs = pd.DataFrame(index=pd.Index(target.names(0, target.n_cells)))
-    AnnData(obs=obs, var=pd.DataFrame(index=pd.Index(list(target.genes), dtype=str))).write_h5ad(temporary)
+    if target.obs is None:
+        obs = pd.DataFrame(index=pd.Index(target.names(0, target.n_cells)))
+    else:
+        obs = target.obs().iloc[: target.n_cells].copy()
+        text = [
+            name for name, kind in obs.dtypes.items() if kind.kind == "O" and (kind == "string" or obs[name].hasnans)
+        ]
+        obs = obs.astype(dict.fromkeys(text, "category"))  # as text, anndata does not write what may be missing
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that are not unique, as symbols of 10x's genes are
+        AnnData(obs=obs, var=pd.DataFrame(index=pd.Index(list(target.genes), dtype=str))).write_h5ad(temporary)
 
 
 def _refuse_old_format(source: Any, path: Path) -> None:

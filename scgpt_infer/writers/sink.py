@@ -109,6 +109,9 @@ class Target:
         Names of the genes, for a format that keeps them.
     source
         The ``.h5ad`` file that the cells come from; None when they come from elsewhere.
+    obs
+        Gives the table of all cells, a pandas DataFrame, for a format that keeps it; None where there is none, or
+        `source` has it.
     obs_only
         Leave the source's matrices out.
     columns
@@ -128,6 +131,7 @@ class Target:
     names: Callable[[int, int], list[str]]
     genes: Sequence[str] = ()
     source: Path | None = None
+    obs: Callable[[], Any] | None = None
     obs_only: bool = False
     columns: tuple[Column, ...] = ()
     kind: Kind = "embeddings"
