@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from scgpt_infer.writers import csv, h5ad, npy, parquet
+from scgpt_infer.writers import csv, h5ad, json, npy, parquet
 from scgpt_infer.writers.sink import Part, Record, Sink, Target
 from scgpt_runtime.errors import MissingDependencyError, OutputError
 
@@ -42,6 +42,8 @@ class Writer:
 WRITERS: dict[str, Writer] = {
     ".csv": Writer(csv.open_csv, csv.bytes_needed, csv.BESIDE),
     ".h5ad": Writer(h5ad.open_h5ad, h5ad.bytes_needed),
+    ".json": Writer(json.open_json, json.bytes_needed),
+    ".jsonl": Writer(json.open_jsonl, json.bytes_needed, json.BESIDE),
     ".npy": Writer(npy.open_npy, npy.bytes_needed, npy.BESIDE),
     ".parquet": Writer(parquet.open_parquet, parquet.bytes_needed, needs="pyarrow", extra="parquet"),
 }

@@ -86,7 +86,7 @@ def test_a_disk_that_fills_up_at_any_byte_is_an_error_and_leaves_nothing(tmp_pat
         names = lambda start, stop: [f"cell-{{i}}" for i in range(start, stop)]
         target = Target(path, 1100, 8, "X_scGPT", names, source=source)
         starts = range(0, 1100, 100)
-        limits = [0, 100, size // 2, *range(max(0, size - 4000), size + 160_000, 2999)]
+        limits = [0, 100, size // 2, *range(max(0, size - 4000), size + 220_000, 3999)]
         failed = written = 0
         for limit in limits:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -121,7 +121,9 @@ def test_a_name_that_is_as_long_as_names_get_can_be_written(tmp_path):
 
 
 def test_an_unknown_suffix_is_told_which_are_known(tmp_path):
-    with pytest.raises(OutputError, match=r"'\.xlsx'; expected one of \.csv, \.h5ad, \.npy, \.parquet"):
+    with pytest.raises(
+        OutputError, match=r"'\.xlsx'; expected one of \.csv, \.h5ad, \.json, \.jsonl, \.npy, \.parquet"
+    ):
         writer_of(tmp_path / "x.xlsx")
     with pytest.raises(OutputError, match=r"\(none\)"):
         writer_of(tmp_path / "x")

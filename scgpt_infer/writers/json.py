@@ -1,0 +1,149 @@
+"""``.json``: one document of `scgpt_infer.schema`; ``.jsonl``: a line a cell, with the run in ``x.jsonl.json``.
+
+Cells are written as they come: neither form is ever held whole. A cell without a result has its reason and nulls.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from scgpt_infer import schema
+from scgpt_infer.writers.sink import (
+    Column,
+    Part,
+    Record,
+    Sink,
+    Target,
+    beside,
+    output_errors,
+    sync,
+    sync_together,
+    write_all,
+)
+
+__all__ = ["BESIDE", "bytes_needed", "open_json", "open_jsonl"]
+
+BESIDE = (".jsonl.json",)
+"""Suffixes of the files that lie beside one of lines."""
+
+_CELL_BYTES = 128
+_NUMBER_BYTES = 17  # sign, point, nine digits, exponent, comma and space
+_MEMBER_BYTES = 32
+
+
+def bytes_needed(target: Target) -> int:
+    """Room for all cells, every number and label at its longest."""
+    words = sum(max((len(schema.quoted(word)) for word in column.words), default=0) for column in target.columns)
+    columns = len(target.columns) * (_MEMBER_BYTES + _NUMBER_BYTES) + words
+    vectors = target.dim * _NUMBER_BYTES if _has_vectors(target) else 0
+    return target.n_cells * (_CELL_BYTES + columns + vectors) + 4096
+
+
+@contextmanager
+def open_json(target: Target) -> Iterator[Sink]:
+    """Open a sink for a ``.json`` document."""
+    with beside(target.path) as temporary, temporary.open("wb", buffering=0) as file:
+        sink = DocumentSink(target, file, temporary)
+        sink.append(schema.opening(target.kind))
+        yield sink
+
+
+@contextmanager
+def open_jsonl(target: Target) -> Iterator[Sink]:
+    """Open a sink for a ``.jsonl`` file and what lies beside it."""
+    about = target.path.with_suffix(BESIDE[0])
+    with (
+        beside(target.path) as lines_path,
+        beside(about) as about_path,
+        lines_path.open("wb", buffering=0) as file,
+    ):
+        yield LinesSink(target, file, {about: about_path, target.path: lines_path})
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentSink:
+    """Appends cells to a list in a document."""
+
+    target: Target
+    file: FileIO
+    temporary: Path
+
+    def write(self, part: Part) -> None:
+        """Take the next rows."""
+        self.append((",\n" if part.first_row and part.n_cells else "") + ",\n".join(_cells(self.target, part)))
+
+    def append(self, text: str) -> None:
+        """Write text as it is."""
+        with output_errors(self.target.path):
+            write_all(self.file, text.encode())
+
+    def commit(self, record: Record) -> None:
+        """End the document and give it its name."""
+        self.append(schema.closing(schema.run_facts(record)))
+        with output_errors(self.target.path):
+            sync(self.temporary, self.target.path)
+
+
+@dataclass(frozen=True, slots=True)
+class LinesSink:
+    """Appends a line a cell."""
+
+    target: Target
+    file: FileIO
+    temporaries: dict[Path, Path]
+
+    def write(self, part: Part) -> None:
+        """Take the next rows."""
+        lines = "".join(f"{cell}\n" for cell in _cells(self.target, part))
+        with output_errors(self.target.path):
+            write_all(self.file, lines.encode())
+
+    def commit(self, record: Record) -> None:
+        """Give both files their names, the lines last."""
+        about = schema.about(self.target.kind, schema.run_facts(record))
+        with output_errors(self.target.path):
+            self.temporaries[self.target.path.with_suffix(BESIDE[0])].write_text(about, encoding="utf-8")
+            sync_together(self.temporaries)
+
+
+def _cells(target: Target, part: Part) -> Iterator[str]:
+    """The JSON of each cell of a part."""
+    names = target.names(part.first_row, part.first_row + part.n_cells)
+    types = _types(target, part) if target.kind == "cell_types" else [{}] * part.n_cells
+    vectors = schema.numbers(part.vectors) if _has_vectors(target) else None
+    for place, (name, reason, members) in enumerate(zip(names, part.reasons, types, strict=True)):
+        if vectors is not None:
+            members = {**members, "embedding": "null" if reason else f"[{', '.join(vectors[place])}]"}
+        yield schema.cell(name, part.first_row + place, reason, members)
+
+
+def _types(target: Target, part: Part) -> Iterator[dict[str, str]]:
+    """Label, confidence and candidates of each cell: the columns ``label``, ``label_1``, ``label_2``, and so on."""
+    texts = {column.name: _texts(column, part) for column in target.columns}
+    ranks = [name.removeprefix("label_") for name in texts if name.startswith("label_")]
+    for row in range(part.n_cells):
+        candidates = [(texts[f"label_{rank}"][row], texts[f"confidence_{rank}"][row]) for rank in ranks]
+        told = [
+            f'{{"label": {label}, "confidence": {confidence}}}' for label, confidence in candidates if label != "null"
+        ]
+        yield {
+            "label": texts["label"][row],
+            "confidence": texts["confidence"][row],
+            "candidates": f"[{', '.join(told)}]",
+        }
+
+
+def _texts(column: Column, part: Part) -> list[str]:
+    """The JSON of a column's values."""
+    values = part.columns[column.name]
+    if not column.words:
+        numbers: list[str] = schema.numbers(values)
+        return numbers
+    words = [*map(schema.quoted, column.words), "null"]  # -1 is the last of them
+    return [words[code] for code in values.tolist()]
+
+
+def _has_vectors(target: Target) -> bool:
+    return target.with_vectors or target.kind == "embeddings"
