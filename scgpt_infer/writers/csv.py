@@ -1,6 +1,6 @@
-"""``.csv``: columns ``cell``, ``e0``, ``e1``, ..., ``error``; the run in ``x.csv.json``.
+"""``.csv``: ``cell``, what is told of it, ``e0``, ``e1``, ..., ``error``; the run in ``x.csv.json``.
 
-Nine digits bring every float32 back bit for bit. A cell without an embedding has empty fields and its reason.
+Nine digits bring every float32 back bit for bit. A cell without a result has empty fields and its reason.
 """
 
 import csv
@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+import numpy as np
+
 from scgpt_infer.writers.sink import (
+    Column,
     Part,
     Record,
     Sink,
@@ -34,7 +37,11 @@ _NUMBER_BYTES = 15  # sign, point, nine digits, exponent, comma
 
 def bytes_needed(target: Target) -> int:
     """Room for the table, every number at its longest."""
-    return target.n_cells * (target.dim * _NUMBER_BYTES + _NAME_BYTES) + 4096
+    vectors = target.dim * _NUMBER_BYTES if target.with_vectors else 0
+    columns = sum(
+        max((len(word.encode()) for word in column.words), default=0) + _NUMBER_BYTES for column in target.columns
+    )
+    return target.n_cells * (vectors + columns + _NAME_BYTES) + 4096
 
 
 @contextmanager
@@ -47,7 +54,7 @@ def open_csv(target: Target) -> Iterator[Sink]:
         table_path.open("wb", buffering=0) as file,
     ):
         sink = CsvSink(target, file, {record: record_path, target.path: table_path})
-        sink.append([["cell", *(f"e{i}" for i in range(target.dim)), "error"]])
+        sink.append([["cell", *(column.name for column in target.columns), *_vector_names(target), "error"]])
         yield sink
 
 
@@ -62,10 +69,17 @@ class CsvSink:
     def write(self, part: Part) -> None:
         """Take the next rows."""
         names = self.target.names(part.first_row, part.first_row + part.n_cells)
-        missing = [""] * self.target.dim
+        told = [_texts(column, part) for column in self.target.columns]
+        missing = [""] * len(_vector_names(self.target))
+        vectors = part.vectors.tolist() if missing else [[]] * part.n_cells
         self.append(
-            [name, *(missing if reason else map("%.9g".__mod__, vector)), reason]
-            for name, vector, reason in zip(names, part.vectors.tolist(), part.reasons, strict=True)
+            [
+                name,
+                *(texts[row] for texts in told),
+                *(missing if reason else map("%.9g".__mod__, vectors[row])),
+                reason,
+            ]
+            for row, (name, reason) in enumerate(zip(names, part.reasons, strict=True))
         )
 
     def append(self, rows: Iterator[list[str]] | list[list[str]]) -> None:
@@ -80,3 +94,17 @@ class CsvSink:
         with output_errors(self.target.path):
             self.temporaries[self.target.path.with_suffix(BESIDE[0])].write_bytes(record_json(record))
             sync_together(self.temporaries)
+
+
+def _vector_names(target: Target) -> list[str]:
+    return [f"e{i}" for i in range(target.dim)] if target.with_vectors else []
+
+
+def _texts(column: Column, part: Part) -> list[str]:
+    """A column's values as text, empty for none."""
+    values = part.columns[column.name]
+    if column.words:
+        words = [*column.words, ""]  # -1 is the last of them
+        return [words[code] for code in values.tolist()]
+    numbers: list[str] = np.where(np.isnan(values), "", values.astype("U16")).tolist()
+    return numbers

@@ -22,6 +22,7 @@ from scgpt_infer.writers.sink import (
     sync_together,
     write_all,
 )
+from scgpt_runtime.errors import OutputError
 
 __all__ = ["BESIDE", "bytes_needed", "open_npy"]
 
@@ -38,7 +39,18 @@ def bytes_needed(target: Target) -> int:
 
 @contextmanager
 def open_npy(target: Target) -> Iterator[Sink]:
-    """Open a sink for an ``.npy`` file and the two files beside it."""
+    """Open a sink for an ``.npy`` file and the two files beside it.
+
+    Raises
+    ------
+    OutputError
+        When the result has more than vectors.
+    """
+    if target.columns:
+        raise OutputError(
+            f"{target.path} is to hold {', '.join(column.name for column in target.columns)}, and .npy holds vectors "
+            "alone. Name a .h5ad, .parquet, .csv, .json or .jsonl file."
+        )
     names, record = (target.path.with_suffix(suffix) for suffix in BESIDE)
     with (
         beside(target.path) as array_path,

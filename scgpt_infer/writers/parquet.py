@@ -1,6 +1,7 @@
-"""``.parquet``: columns ``cell``, ``embedding`` (fixed_size_list<float32>[dim]) and ``error`` (null or the reason).
+"""``.parquet``: ``cell``, what is told of it, ``embedding`` (fixed_size_list<float32>[dim]), ``error`` (null or why).
 
-The run's facts are JSON in the file's metadata under ``scgpt_infer``. Needs pyarrow, asked for before the first cell.
+Words are a dictionary, which pandas reads as categories. The run's facts are JSON in the file's metadata under
+``scgpt_infer``. Needs pyarrow, asked for before the first cell.
 """
 
 from collections.abc import Iterator
@@ -9,17 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scgpt_infer.writers.sink import Part, Record, Sink, Target, beside, output_errors, record_json, sync
+import numpy as np
+
+from scgpt_infer.writers.sink import Column, Part, Record, Sink, Target, beside, output_errors, record_json, sync
 from scgpt_runtime.errors import MissingDependencyError
 
 __all__ = ["bytes_needed", "open_parquet"]
 
 _NAME_BYTES = 32
+_GROUP_ROWS = 512  # at least as many in each group but the last
+_COLUMN_BYTES = 300  # of each group: what the file's end tells of a column
 
 
 def bytes_needed(target: Target) -> int:
     """Room for the table; unit vectors hardly compress."""
-    return target.n_cells * (target.dim * 4 + _NAME_BYTES) + 4096
+    vectors = target.dim * 4 if target.with_vectors else 0
+    words = sum(len(word.encode()) for column in target.columns for word in column.words)
+    groups = 1 + target.n_cells // _GROUP_ROWS
+    rows = target.n_cells * (vectors + 4 * len(target.columns) + _NAME_BYTES)
+    return rows + groups * (words + _COLUMN_BYTES * (3 + len(target.columns))) + 4096
 
 
 @contextmanager
@@ -38,12 +47,14 @@ def open_parquet(target: Target) -> Iterator[Sink]:
         raise MissingDependencyError(
             'Writing .parquet needs pyarrow, which is not installed: pip install "scgpt-infer[parquet]".'
         ) from error
-    schema = pa.schema(
-        [("cell", pa.string()), ("embedding", pa.list_(pa.float32(), target.dim)), ("error", pa.string())]
-    )
+    kinds = {True: pa.dictionary(pa.int32(), pa.string()), False: pa.float32()}
+    columns = [(column.name, kinds[bool(column.words)]) for column in target.columns]
+    vectors = [("embedding", pa.list_(pa.float32(), target.dim))] if target.with_vectors else []
+    schema = pa.schema([("cell", pa.string()), *columns, *vectors, ("error", pa.string())])
+    words = [column.name for column in target.columns if column.words]
     with beside(target.path) as temporary:
         with output_errors(target.path):
-            writer = pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=["error"])
+            writer = pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=["error", *words])
         try:
             yield ParquetSink(target, temporary, schema, writer)
         finally:
@@ -65,11 +76,12 @@ class ParquetSink:
         import pyarrow as pa
 
         names = self.target.names(part.first_row, part.first_row + part.n_cells)
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(part.vectors.ravel()), self.target.dim)
-        errors = pa.array([reason or None for reason in part.reasons], pa.string())
+        arrays = [pa.array(names, pa.string()), *(_array(column, part) for column in self.target.columns)]
+        if self.target.with_vectors:
+            arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(part.vectors.ravel()), self.target.dim))
+        arrays.append(pa.array([reason or None for reason in part.reasons], pa.string()))
         with output_errors(self.target.path):
-            columns = [pa.array(names, pa.string()), vectors, errors]
-            self.writer.write_table(pa.Table.from_arrays(columns, schema=self.schema))
+            self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
 
     def commit(self, record: Record) -> None:
         """Add the facts, close the table and give it its name."""
@@ -77,3 +89,13 @@ class ParquetSink:
             self.writer.add_key_value_metadata({"scgpt_infer": record_json(record).decode()})
             self.writer.close()
             sync(self.temporary, self.target.path)
+
+
+def _array(column: Column, part: Part) -> Any:
+    """A column's values, null for none."""
+    import pyarrow as pa
+
+    values = part.columns[column.name]
+    if not column.words:
+        return pa.array(values, pa.float32(), mask=np.isnan(values))
+    return pa.DictionaryArray.from_arrays(pa.array(values, pa.int32(), mask=values < 0), list(column.words))

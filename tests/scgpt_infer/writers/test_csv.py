@@ -2,8 +2,10 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from scgpt_infer.writers import Part, Target, csv
+from scgpt_infer.writers.sink import Column
 
 NAMES = ["plain", "comma,", 'quote"', "new\nline", "1"]
 
@@ -42,3 +44,32 @@ def test_a_bad_cell_has_empty_fields_and_its_reason(tmp_path):
 def test_the_record_lies_beside_it(tmp_path):
     write(tmp_path / "x.csv", np.zeros((5, 2), np.float32), ("",) * 5)
     assert json.loads((tmp_path / "x.csv.json").read_text()) == {"vector_id": "abc"}
+
+
+COLUMNS = (Column("label", ('T, "CD4"', "unknown")), Column("confidence"))
+
+
+@pytest.mark.parametrize("with_vectors", [False, True])
+def test_what_is_told_of_a_cell_stands_between_its_name_and_its_vector(tmp_path, with_vectors):
+    target = Target(
+        tmp_path / "x.csv",
+        3,
+        2,
+        "X_scGPT",
+        lambda start, stop: NAMES[start:stop],
+        columns=COLUMNS,
+        kind="cell_types",
+        with_vectors=with_vectors,
+    )
+    told = {"label": np.array([0, 1, -1], np.int32), "confidence": np.array([0.9312, 0.1, np.nan], np.float32)}
+    vectors = np.array([[0.5, 1], [0.25, 2], [np.nan, np.nan]], np.float32)
+    with csv.open_csv(target) as sink:
+        sink.write(Part(0, vectors, ("", "", "all values are zero"), told))
+        sink.commit({})
+    read = pd.read_csv(tmp_path / "x.csv", float_precision="round_trip")
+    assert list(read.columns) == ["cell", "label", "confidence", *(["e0", "e1"] if with_vectors else []), "error"]
+    assert read["label"].tolist()[:2] == ['T, "CD4"', "unknown"]
+    assert read["confidence"].to_numpy(np.float32).tobytes() == told["confidence"].tobytes()
+    assert read.iloc[2].drop(["cell", "error"]).isna().all()
+    assert '"T, ""CD4""",0.9312,' in (tmp_path / "x.csv").read_text()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= csv.bytes_needed(target)

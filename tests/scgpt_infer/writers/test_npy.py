@@ -1,8 +1,11 @@
 import json
 
 import numpy as np
+import pytest
 
 from scgpt_infer.writers import Part, Target, npy
+from scgpt_infer.writers.sink import Column
+from scgpt_runtime.errors import OutputError
 
 NAMES = ["plain", "with space", "new\nline", "ünï", 'comma,quote"']
 
@@ -38,3 +41,10 @@ def test_the_record_says_which_vectors_they_are(tmp_path):
     write(tmp_path / "x.npy", np.zeros((5, 2), np.float32))
     assert json.loads((tmp_path / "x.npy.json").read_text()) == {"vector_id": "abc", "seed": 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.cells.txt", "x.npy", "x.npy.json"]
+
+
+def test_labels_have_no_place_in_it_and_nothing_is_left(tmp_path):
+    target = Target(tmp_path / "x.npy", 5, 2, "X_scGPT", lambda start, stop: [], columns=(Column("label", ("B",)),))
+    with pytest.raises(OutputError, match=r"is to hold label, and \.npy holds vectors alone"), npy.open_npy(target):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ import pytest
 
 from scgpt_infer import writers
 from scgpt_infer.writers import Part, Target, parquet
+from scgpt_infer.writers.sink import Column
 from scgpt_runtime.errors import MissingDependencyError
 
 
@@ -47,3 +48,33 @@ def test_without_pyarrow_the_install_line_is_said_before_any_work(tmp_path, monk
     monkeypatch.setattr(writers, "find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"scgpt-infer\[parquet\]"):
         writers.writer_of(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("with_vectors", [False, True])
+def test_labels_are_categories_and_numbers_may_be_missing(tmp_path, with_vectors):
+    words = ('T "CD4"', "B", "unknown")
+    target = Target(
+        tmp_path / "x.parquet",
+        2000,
+        4,
+        "X_scGPT",
+        lambda start, stop: [f"cell-{i}" for i in range(start, stop)],
+        columns=(Column("label", words), Column("confidence")),
+        kind="cell_types",
+        with_vectors=with_vectors,
+    )
+    codes = np.arange(2000, dtype=np.int32) % 2
+    codes[1500:] = -1
+    sure = np.where(codes < 0, np.nan, 0.1).astype(np.float32)
+    with parquet.open_parquet(target) as sink:
+        for rows in (slice(0, 1000), slice(1000, 2000)):
+            vectors = np.ones((1000, 4), np.float32)
+            sink.write(Part(rows.start, vectors, ("",) * 1000, {"label": codes[rows], "confidence": sure[rows]}))
+        sink.commit({"a": 1})
+    table = pq.read_table(tmp_path / "x.parquet")
+    assert table.schema.names == ["cell", "label", "confidence", *(["embedding"] if with_vectors else []), "error"]
+    assert table["label"].to_pylist() == [words[code] if code >= 0 else None for code in codes]
+    assert table["confidence"].to_numpy().astype(np.float32).tobytes() == sure.tobytes()
+    assert table["confidence"].null_count == 500
+    assert table.to_pandas()["label"].dtype == "category"
+    assert (tmp_path / "x.parquet").stat().st_size <= parquet.bytes_needed(target)
