@@ -17,6 +17,7 @@ from scgpt_runtime.cells import CellFault, Result, TokenBlock
 from scgpt_runtime.engine import RANGE_ROWS, Engine
 from scgpt_runtime.errors import InternalError
 from scgpt_runtime.tokenizer import tokenize
+from scgpt_runtime.vocab import taking_part
 
 __all__ = ["GeneVectors", "genes_of"]
 
@@ -78,10 +79,8 @@ def genes_of(engine: Engine, source: CellSource, columns: NDArray[np.int64]) -> 
         For each cell the names in the vocabulary, in ascending order of their ids; none for a bad cell.
     """
     vocabulary = engine.vocabulary
-    among = engine.bundle.manifest.binning_genes
-    if among:  # a fine-tuned model leaves out what it was not tuned on
-        tuned = [vocabulary.index[name] for name in among if name in vocabulary.index]
-        columns = np.where(np.isin(columns, tuned), columns, -1)
+    among = taking_part(vocabulary, engine.bundle.manifest.binning_genes)  # the engine leaves out the others too
+    columns = np.where((columns >= 0) & among[columns], columns, -1)
     found: list[list[str]] = []
     for block in source.blocks(RANGE_ROWS):
         found += _names(tokenize(block, columns, engine.settings, len(vocabulary)), vocabulary.tokens)

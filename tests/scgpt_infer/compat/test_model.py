@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import scgpt_infer as si
+import toy_bundle
 from scgpt_infer import models
 from scgpt_infer.compat import CompatWarning, scGPT, scGPTConfig
 from scgpt_infer.compat.dataset import Dataset
@@ -104,6 +105,14 @@ def test_genes_come_beside_the_vectors(adata, mode):
     assert len(vectors) == 12
 
 
+def test_genes_that_a_fine_tuned_model_leaves_out_are_not_among_them(tmp_path):
+    tuned = toy_bundle.write(tmp_path / "tuned", binning_genes=("G1", "G2", "G5"))
+    cells = ad.AnnData(np.full((2, 9), 3, np.float32), var=pd.DataFrame(index=[f"G{i}" for i in range(9)]))
+    model = scGPT(scGPTConfig(model=tuned, emb_mode="cls"))
+    _, genes = model.get_embeddings(model.process_data(cells), output_genes=True)
+    assert genes == [["G1", "G2", "G5"]] * 2
+
+
 def test_the_callers_object_is_not_touched(adata):
     before = adata.copy()
     model = demo()
@@ -174,7 +183,7 @@ def test_cells_that_changed_are_refused(adata):
         model.get_embeddings(dataset)
 
 
-def test_a_dataset_of_another_model_is_refused(adata, toy_model):
+def test_a_dataset_of_another_model_is_refused(adata):
     model = demo()
     found = model.process_data(adata)
     other = Dataset(adata, found.match, "toy", "0" * 64, found.shape)
