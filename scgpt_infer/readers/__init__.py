@@ -56,8 +56,8 @@ def open_cells(
     Parameters
     ----------
     cells
-        A file whose suffix is one of `READERS`, or an AnnData object (in memory, backed, or a view
-        of one), which is never changed.
+        A file whose suffix is one of `READERS`, a folder with a ``matrix.mtx``, or an AnnData object (in memory,
+        backed, or a view of one), which is never changed.
     layer
         The matrix to read: ``"X"``, ``"raw"`` or the name of a layer. None takes ``layers["counts"]``,
         else ``X``, else, where ``X`` is scaled, ``raw``.
@@ -87,7 +87,7 @@ def open_cells(
     if reader is None:
         raise CellsError(
             f"{path} has the suffix {path.suffix.lower() or '(none)'!r}; known formats of cells are "
-            f"{', '.join(sorted(READERS))}. Convert the file, for example with scanpy."
+            f"{', '.join(sorted(READERS))}, and folders with a matrix.mtx. Convert the file, for example with scanpy."
         )
     if not path.exists():
         raise CellsError(f"There is no file {path}. Check the path.")
