@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cell_files import write_zarr
 from scgpt_infer.labelled import read
 from scgpt_runtime.errors import CellsError
 
@@ -18,6 +19,14 @@ def test_rows_and_labels_belong_together_and_are_spread_over_the_file(toy_adata,
         expected = toy_adata.X[row]
         np.testing.assert_array_equal(cells.block.indices[inside], expected.indices)
         np.testing.assert_array_equal(cells.block.data[inside], expected.data)
+
+
+def test_labels_of_another_format_are_the_same(toy_adata, toy_h5ad, tmp_path):
+    path = write_zarr(toy_adata, tmp_path / "cells.zarr", 3)
+    stored, expected = read(path, "kind", 50, batch="index"), read(toy_h5ad, "kind", 50, batch="index")
+    assert stored.labels.tolist() == expected.labels.tolist()
+    assert stored.batches.tolist() == expected.batches.tolist()
+    np.testing.assert_array_equal(stored.block.data, expected.block.data)
 
 
 def test_some_of_the_cells_keep_their_labels(toy_h5ad):

@@ -108,7 +108,15 @@ def test_a_missing_chunk_is_an_error_and_not_zeros(name: str, version: int, cell
         read_all(path)
 
 
-def test_rows_of_a_category_of_which_all_cells_are_have_no_chunk(cells: ad.AnnData, tmp_path: Path):
+@pytest.mark.parametrize("shard", [128, 256, 512, 1920])
+def test_a_missing_shard_is_an_error(shard: int, cells: ad.AnnData, tmp_path: Path):
+    path = write_zarr(cells, tmp_path / "cells.zarr", 3, chunk=128, shard=shard)
+    (path / "X/indices/c/0").unlink()
+    with pytest.raises(CellsError, match="a chunk of /X/indices is not in the store"):
+        read_all(path)
+
+
+def test_a_category_that_all_cells_have_needs_no_chunk(cells: ad.AnnData, tmp_path: Path):
     cells.obs["batch"] = pd.Categorical(["one"] * cells.n_obs)  # codes of zeros: zarr 3 stores no chunk of them
     path = write_zarr(cells, tmp_path / "cells.zarr", 3)
     assert not (path / "obs/batch/codes/c").exists()
