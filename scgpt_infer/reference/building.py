@@ -34,7 +34,7 @@ HNSW_UP_TO = 5_000_000
 RECALL_K = 10
 RECALL_QUERIES = 1000
 
-_BLOCK = 65_536
+_BLOCK = 16_384
 
 
 @dataclass(frozen=True, slots=True)
