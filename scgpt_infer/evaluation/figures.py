@@ -137,6 +137,10 @@ class Confusion:
     told: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
 
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
