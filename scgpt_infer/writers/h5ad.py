@@ -1,10 +1,9 @@
-"""``.h5ad``: the input file plus ``obsm[key]`` and ``uns["scgpt_infer"]``, everything else as it was.
+"""``.h5ad``: the input file plus ``obsm[key]``, columns of ``obs`` and ``uns["scgpt_infer"]``, the rest as it was.
 
-The input is copied beside the final name, the embedding is added to the copy, and the copy takes the name: so
+The input is copied beside the final name, the result is added to the copy, and the copy takes the name: so
 adding to the input file itself is safe as well. Rows go to the disk as they come.
 """
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
+from scgpt_infer.writers.h5ad_columns import check_columns, column_facts, column_rooms
 from scgpt_infer.writers.h5ad_copy import copy_first_cells, copy_whole, copy_without_matrices
+from scgpt_infer.writers.h5ad_room import reserve, room
 from scgpt_infer.writers.sink import Part, Record, Sink, Target, beside, output_errors, sync
 from scgpt_runtime.errors import OutputError
 
@@ -29,7 +31,9 @@ def bytes_needed(target: Target) -> int:
     copy = 0 if target.source is None else target.source.stat().st_size
     if target.source is not None and target.obs_only:
         copy -= _matrix_bytes(target.source)
-    return copy + target.n_cells * target.dim * 4 + 65536
+    columns = len(target.columns) * target.n_cells * 4
+    words = sum(len(word.encode()) + 32 for column in target.columns for word in column.words)
+    return copy + target.n_cells * target.dim * 4 + columns + words + 65536
 
 
 def held(path: Path, key: str) -> tuple[bool, str | None]:
@@ -53,9 +57,11 @@ def open_h5ad(target: Target) -> Iterator[Sink]:
             file = h5py.File(temporary, "r+", locking=False)  # ours alone; some network disks have no locks
         try:
             with _h5_errors(target.path):
-                dataset = _dataset(file, target)
-                _reserve(file, dataset, temporary)
-            yield H5adSink(target, temporary, file, dataset, state)
+                dataset = _vectors(file, target)
+                columns = column_rooms(file, target)
+                for each in (dataset, *columns.values()):
+                    reserve(file, each, temporary)
+            yield H5adSink(target, temporary, file, dataset, columns, state)
         finally:
             with suppress(OSError, RuntimeError):  # after a failed write, closing fails in the same way
                 file.close()
@@ -63,18 +69,22 @@ def open_h5ad(target: Target) -> Iterator[Sink]:
 
 @dataclass(frozen=True, slots=True)
 class H5adSink:
-    """Writes row ranges into the embedding's dataset."""
+    """Writes row ranges into the embedding's dataset and those of the columns."""
 
     target: Target
     temporary: Path
     file: Any
     dataset: Any
+    columns: dict[str, Any]
     state: tuple[int, int, int] | None
 
     def write(self, part: Part) -> None:
         """Take the next rows."""
         with _h5_errors(self.target.path):
-            self.dataset[part.first_row : part.first_row + part.n_cells] = part.vectors
+            rows = slice(part.first_row, part.first_row + part.n_cells)
+            self.dataset[rows] = part.vectors
+            for name, dataset in self.columns.items():
+                dataset[rows] = part.columns[name]
 
     def commit(self, record: Record) -> None:
         """Write ``uns["scgpt_infer"]``, close the copy and give it its name."""
@@ -84,7 +94,7 @@ class H5adSink:
         with _h5_errors(self.target.path):
             if "uns" not in self.file:
                 write_elem(self.file, "uns", {})
-            write_elem(self.file["uns"], RECORD, dict(record))
+            write_elem(self.file["uns"], RECORD, {**record, **column_facts(self.target)})
             self.file.close()
             sync(self.temporary, self.target.path, self._check_source if self._is_in_place else None)
 
@@ -106,6 +116,7 @@ def _copy(target: Target, temporary: Path) -> None:
         return
     with h5py.File(target.source, "r") as source:
         _refuse_old_format(source, target.source)
+        check_columns(source, target)
         n_cells = _n_obs(source)
     if target.n_cells < n_cells:
         copy_first_cells(target.source, temporary, target.n_cells, matrices=not target.obs_only)
@@ -146,42 +157,13 @@ def _n_obs(source: Any) -> int:
     return len(obs[obs.attrs.get("_index", "_index")])
 
 
-def _dataset(file: Any, target: Target) -> Any:
+def _vectors(file: Any, target: Target) -> Any:
     """The embedding's dataset, anndata's attributes on it; an older one is replaced."""
     from anndata.io import write_elem
 
     if "obsm" not in file:
         write_elem(file, "obsm", {})
-    obsm = file["obsm"]
-    shape = (target.n_cells, target.dim)
-    if target.key in obsm:
-        old = obsm[target.key]
-        if isinstance(old, h5py.Dataset) and old.shape == shape and old.dtype == "<f4":
-            return old  # HDF5 does not give back the room of a deleted one: in place, the file would grow each time
-        del obsm[target.key]
-    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    plan.set_obj_track_times(False)
-    space = h5py.h5s.create_simple(shape)
-    h5py.h5d.create(obsm.id, target.key.encode(), h5py.h5t.IEEE_F32LE, space, dcpl=plan)
-    dataset = obsm[target.key]
-    dataset.attrs["encoding-type"] = "array"
-    dataset.attrs["encoding-version"] = "0.2.0"
-    return dataset
-
-
-def _reserve(file: Any, dataset: Any, temporary: Path) -> None:
-    """Take the disk blocks of the embedding now, so that a full disk shows before the first cell."""
-    offset, size = dataset.id.get_offset(), dataset.id.get_storage_size()
-    if offset is None or not size:
-        return
-    file.flush()
-    handle = os.open(temporary, os.O_RDWR)
-    try:
-        os.posix_fallocate(handle, offset, size)
-    finally:
-        os.close(handle)
+    return room(file["obsm"], target.key, (target.n_cells, target.dim), np.float32)
 
 
 @contextmanager
