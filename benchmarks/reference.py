@@ -3,9 +3,10 @@
     python -m benchmarks.reference [--cells 1000000] [--queries 10000] [--kinds exact,hnsw,ivfpq] [--folder FOLDER]
 
 Vectors are made from a seed, like embeddings of cells: each has a part that all share and one that its type shares
-(500 types of Zipf-distributed size, whose centres span 40 dimensions), and varies along 24 axes of its type's own, axis
-i with a spread of 0.3 / sqrt(i), plus a little noise in all 512 dimensions. That gives neighbours an intrinsic dimension
-of 13 at 100,000 cells; embeddings of the demo model have 7 to 10. Queries are drawn the same way and are not indexed.
+(500 types of Zipf-distributed size, whose centres span 40 dimensions), and varies along 24 axes of its type's own,
+axis i with a spread of 0.3 / sqrt(i), plus a little noise in all 512 dimensions. That gives neighbours an intrinsic
+dimension of 13 at 100,000 cells; embeddings of the demo model have 7 to 10. Queries are drawn the same way and are
+not indexed.
 
 Each kind is built by one process and searched by another, in blocks of 1,024 queries as annotation does it. Memory is
 what each held at most: ``anonymous`` its own, ``resident`` with the pages of the memory-mapped vectors. A folder that
