@@ -15,6 +15,7 @@ __all__ = [
     "ClassifyGraph",
     "EmbedGraph",
     "ExpressionGraph",
+    "GenesGraph",
     "MvcGraph",
     "TokensGraph",
     "ValueLevels",
@@ -183,6 +184,22 @@ class MvcGraph(nn.Module):
         genes = self.genes(ids.to(torch.int32))  # (cells, tokens, dim)
         value, nonzero = self.decoder(self.model.with_batch(cell, batch), genes)
         return (value,) if nonzero is None else (value, nonzero)
+
+
+class GenesGraph(nn.Module):
+    """``genes``: gene ids to the model's embedding of each gene, whatever the cell: what ``mvc`` makes queries of.
+
+    With its norm, as the original's tutorial on gene networks takes it (``encoder`` of all ids); before any batch norm.
+    """
+
+    def __init__(self, model: ScGPT) -> None:
+        super().__init__()
+        self.genes: nn.Module = model.encoder
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Ids (genes,) to embeddings (genes, dim)."""
+        embedded: Tensor = self.genes(ids.to(torch.int32))
+        return embedded
 
 
 def stack_of(graph: TokensGraph) -> nn.ModuleList:

@@ -1,8 +1,8 @@
 """Reference against the runtime, on golden cells: no pass, no seal.
 
 In: the reference model, golden cells, and graphs on disk. Out: a figure for each task and precision, of the worst
-cell: 1 - cosine of embeddings and hidden states, the relative error of what heads answer. Heads are measured from
-the cell's tokens to their own answer, on top of the graph of their precision.
+cell: 1 - cosine of embeddings of cells and genes and of hidden states, the relative error of what heads answer. Heads
+are measured from the cell's tokens to their own answer, on top of the graph of their precision.
 """
 
 import math
@@ -28,9 +28,9 @@ from scgpt_runtime.session import Session
 __all__ = ["Answers", "Graphs", "measure", "reference_answers", "within"]
 
 _TOGETHER = 4
-_VECTORS = ("embed", "tokens")
+_VECTORS = ("embed", "tokens", "genes")
 _PER_CELL = ("embed", "classify")
-_ORDER = ("embed", "tokens", "classify", "expression", "mvc")
+_ORDER = ("embed", "tokens", "genes", "classify", "expression", "mvc")
 
 Answers = dict[str, list[list[NDArray[np.float32]]]]
 """Task to cell to the outputs of its graph, each with the axis of the cells taken off."""
@@ -92,6 +92,7 @@ def _answer(
     found: dict[str, tuple[torch.Tensor | None, ...]] = {
         "embed": (cell,),
         "tokens": (hidden,),
+        "genes": (model.encoder(ids),),
         "expression": model.decoder(model.with_batch(hidden, batch)),
     }
     if model.cls_decoder is not None:
@@ -157,7 +158,10 @@ def _run(sessions: Mapping[str, Session], batch: Batch, n_batches: int) -> dict[
     known["batch"] = (batch.cells % max(1, n_batches)).astype(np.int32)
     answers = {}
     for task in _ORDER:
-        if task in sessions:
+        if task == "genes" and task in sessions:
+            (genes,) = sessions[task].feed({"ids": batch.ids.ravel()}).values()
+            answers[task] = [genes.reshape(*batch.ids.shape, -1)]
+        elif task in sessions:
             session = sessions[task]
             found = session.feed({spec.name: known[spec.name] for spec in session.inputs})
             known.update(found)

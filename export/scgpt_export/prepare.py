@@ -17,7 +17,7 @@ from scgpt_export.checkpoint import Checkpoint
 from scgpt_export.cuda import cuda_graph, fits
 from scgpt_export.genes import build_vocabulary
 from scgpt_export.golden_cells import as_golden, golden_block, golden_tokens
-from scgpt_export.graphs import ClassifyGraph, EmbedGraph, ExpressionGraph, MvcGraph, TokensGraph
+from scgpt_export.graphs import ClassifyGraph, EmbedGraph, ExpressionGraph, GenesGraph, MvcGraph, TokensGraph
 from scgpt_export.options import ExportOptions
 from scgpt_export.parity import Answers, reference_answers
 from scgpt_export.reference import ModelConfig, ScGPT
@@ -38,7 +38,7 @@ Graph = tuple[str, str]
 PORTABLE = "portable"
 
 CELLS = ("embed", "tokens")
-"""Tasks that turn cells into something; the others are heads on top of them."""
+"""Tasks that turn cells into something; the others are heads on top of them, and the embeddings of genes."""
 
 _TRACED = (PORTABLE, "cuda-lengths", "cuda-packed")
 
@@ -136,7 +136,7 @@ def _signatures(
     config: ModelConfig, settings: TokenizerSettings, precisions: tuple[str, ...]
 ) -> dict[Graph, Signature]:
     """The tasks that the checkpoint has weights for, and the shape of their graphs in each dialect."""
-    tasks = [*CELLS, "expression"]
+    tasks = [*CELLS, "genes", "expression"]
     if config.n_cls > 1:  # scGPT builds every model with a classifier of one class, which is trained for nothing
         tasks.append("classify")
     if config.mvc:
@@ -165,6 +165,8 @@ def _module(model: ScGPT, settings: TokenizerSettings, task: str, dialect: str) 
         graph = (EmbedGraph if task == "embed" else TokensGraph)(model, settings)
         if dialect != PORTABLE:
             return cuda_graph(graph, dialect)
+    elif task == "genes":
+        graph = GenesGraph(model)
     elif task == "classify" and model.cls_decoder is not None:
         graph = ClassifyGraph(model.cls_decoder)
     elif task == "mvc" and model.mvc_decoder is not None:

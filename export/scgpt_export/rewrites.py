@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from scgpt_export.graphs import EmbedGraph, MvcGraph, TokensGraph, ValueLevels, look_up, stack_of
+from scgpt_export.graphs import EmbedGraph, GenesGraph, MvcGraph, TokensGraph, ValueLevels, look_up, stack_of
 from scgpt_export.reference import Layer
 
 __all__ = ["REWRITES", "ClsStack", "Rewrite", "Table", "rewrite"]
@@ -70,7 +70,7 @@ class ClsStack(nn.Module):
 
 @torch.no_grad()
 def _gene_table(graph: nn.Module) -> bool:
-    if not isinstance(graph, TokensGraph | MvcGraph) or isinstance(graph.genes, Table):
+    if not isinstance(graph, TokensGraph | MvcGraph | GenesGraph) or isinstance(graph.genes, Table):
         return False
     n_genes = graph.genes.get_submodule("embedding").get_parameter("weight").shape[0]
     graph.genes = Table(graph.genes(torch.arange(n_genes)[None, :])[0])  # (genes, dim)

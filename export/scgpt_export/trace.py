@@ -24,7 +24,7 @@ OPSET = 20
 """Newest opset that TensorRT, Triton and runtimes of the last years all read."""
 
 _NO_LIMIT = 1 << 40
-_EXAMPLE = {"cells": 3, "tokens": 7, "cells_plus_1": 4, "longest": 5}
+_EXAMPLE = {"cells": 3, "tokens": 7, "cells_plus_1": 4, "longest": 5, "genes": 6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def signature(
     Parameters
     ----------
     task
-        ``embed``, ``tokens``, ``classify``, ``expression`` or ``mvc``.
+        ``embed``, ``tokens``, ``genes``, ``classify``, ``expression`` or ``mvc``.
     dialect
         Decides how ``embed`` and ``tokens`` are told where a cell ends.
     dim
@@ -75,12 +75,15 @@ def signature(
     hidden = TensorSpec("hidden", "float32", (*tokens, dim))
     logits = TensorSpec("logits", "float32", ("cells", n_classes))
     value = TensorSpec("value", "float32", tokens)
+    genes = TensorSpec("ids", ids.dtype, ("genes",))
+    gene = TensorSpec("gene", "float32", ("genes", dim))
     decoded = (value, TensorSpec("nonzero", "float32", tokens)) if explicit_zero else (value,)
     label = (TensorSpec("batch", "int32", ("cells",)),) if batch else ()
     cells = (ids, values, *_ends(dialect), *label)
     return {
         "embed": Signature(cells, (cell,)),
         "tokens": Signature(cells, (hidden,)),
+        "genes": Signature((genes,), (gene,)),
         "classify": Signature((cell,), (logits,)),
         "expression": Signature((hidden, *label), decoded),
         "mvc": Signature((cell, ids, *label), decoded),

@@ -34,11 +34,13 @@ def test_every_graph_is_within_its_limit_and_says_who_measured(tiny_bundle):
     assert manifest.precisions[0] == "fp32"
     assert set(manifest.precisions) == {"fp32", "fp16", "int8"}
     assert {(r.task, r.precision) for r in manifest.parity} == {
-        (task, precision) for task in ("embed", "tokens", "expression", "mvc") for precision in manifest.precisions
+        (task, precision)
+        for task in ("embed", "tokens", "genes", "expression", "mvc")
+        for precision in manifest.precisions
     }
     assert {(g.task, g.precision) for g in manifest.graphs} == {(r.task, r.precision) for r in manifest.parity}
     for record in manifest.parity:
-        vector = record.task in ("embed", "tokens")
+        vector = record.task in ("embed", "tokens", "genes")
         assert record.measure == ("1-cosine" if vector else "relative")
         limit = LIMITS[record.precision]
         assert record.limit == pytest.approx(limit if vector else np.sqrt(2 * limit), rel=0.05)

@@ -8,8 +8,9 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
+import torch
 
-from scgpt_export.graphs import ClassifyGraph, EmbedGraph, ExpressionGraph, MvcGraph, TokensGraph
+from scgpt_export.graphs import ClassifyGraph, EmbedGraph, ExpressionGraph, GenesGraph, MvcGraph, TokensGraph
 from scgpt_export.passes import sequence
 from scgpt_export.quantize import LARGEST_CODE, LARGEST_WEIGHT, quantize_weight
 from scgpt_export.rewrites import rewrite
@@ -17,7 +18,7 @@ from scgpt_export.store import WeightStore
 from scgpt_export.trace import OPSET, signature, trace
 from scgpt_runtime.proof import LIMITS
 
-from .graph_cases import CASES, LENGTHS, N_TOKENS, distance, make_inputs, make_model, make_settings, reference_of
+from .graph_cases import CASES, CLS, LENGTHS, N_TOKENS, distance, make_inputs, make_model, make_settings, reference_of
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -31,6 +32,7 @@ def trace_afresh(task, case):
         graph = {
             "classify": lambda: ClassifyGraph(model.cls_decoder),
             "expression": lambda: ExpressionGraph(model),
+            "genes": lambda: GenesGraph(model),
             "mvc": lambda: MvcGraph(model, model.mvc_decoder),
         }[task]()
         rewrite(graph)
@@ -101,6 +103,23 @@ def test_heads_answer_like_the_reference(case, precision, tmp_path):
             assert np.abs(answers[0][0] - want).max() <= tolerance * np.abs(want).max()
             if task == "expression" and case == "heads":
                 np.testing.assert_allclose(answers[1][0], expected["mlm_zero_probs"], atol=tolerance)
+
+
+@pytest.mark.parametrize("case", ["continuous", "batchnorm", "scaling"])
+def test_genes_are_the_rows_of_the_gene_encoder_with_its_norm(case, tmp_path):
+    model, _, graph, shape = traced("genes", case)
+    ids = np.array([CLS, 0, 7, 7, N_TOKENS - 1, 31], np.uint16)
+    with torch.no_grad():
+        expected = model.encoder(torch.from_numpy(ids.astype(np.int64))).numpy()
+    assert [(spec.name, spec.shape) for spec in (*shape.inputs, *shape.outputs)] == [
+        ("ids", ("genes",)),
+        ("gene", ("genes", 32)),
+    ]
+    for precision, limit in {"fp32": 1e-6, "fp16": 5e-3}.items():
+        (tmp_path / precision).mkdir()
+        (found,) = opened(graph, tmp_path / precision, precision).run(["gene"], {"ids": ids})
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=limit)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
