@@ -152,7 +152,7 @@ def index_file(
         labels = _labels(source, label, options.limit)
         kind_for(kind, int((labels != "").sum()))  # a package that is missing shows before the work
         with (
-            Model.open(model, options, cache_dir=cache_dir, say=say) as opened,
+            Model.open(model, options, cache_dir=cache_dir, say=say, when_needed=True) as opened,
             output_errors(output),
             tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as stage,
         ):

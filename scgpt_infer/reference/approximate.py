@@ -70,7 +70,8 @@ def options_for(kind: FaissKind, n_cells: int, dim: int) -> FaissOptions:
         )
     lists = min(2 ** round(math.log2(4 * math.sqrt(n_cells))), n_cells // 39)
     codes = max(size for size in range(1, 65) if dim % size == 0)
-    return FaissOptions(f"IVF{lists},PQ{codes}", candidates=20, probes=max(1, min(64, lists // 4)))
+    # Lists are found by a graph, a query at a time: in a product of all queries a list could depend on the others.
+    return FaissOptions(f"IVF{lists}_HNSW32,PQ{codes}", candidates=20, probes=max(1, min(64, lists // 4)))
 
 
 def check() -> None:

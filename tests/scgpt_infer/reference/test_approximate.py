@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scgpt_infer.reference import ReferenceIndex
-from scgpt_infer.reference.approximate import LEAST_IVFPQ, options_for
+from scgpt_infer.reference.approximate import FaissOptions, options_for
 from scgpt_infer.reference.building import build
 from scgpt_infer.reference.exact import nearest
 from scgpt_runtime.errors import OptionError, ReferenceIndexError
@@ -15,13 +15,18 @@ from toy_reference import drawn, labelled
 
 pytest.importorskip("faiss")
 
-N = {"hnsw": 2_000, "ivfpq": LEAST_IVFPQ}
+SMALL = FaissOptions("IVF16_HNSW32,PQ8x4", candidates=20, probes=8)
+"""An ivfpq index of the usual make takes seconds to learn, and 10,000 vectors to learn from."""
 
 
 @pytest.fixture(scope="module", params=["hnsw", "ivfpq"])
 def approximate(request, tmp_path_factory) -> ReferenceIndex:
-    vectors = drawn(N[request.param], 1, dim=8)
-    return ReferenceIndex.build(tmp_path_factory.mktemp("index") / "ref.index", labelled(vectors), request.param)
+    output, cells = tmp_path_factory.mktemp("index") / "ref.index", labelled(drawn(2_000, 1, dim=8))
+    if request.param == "hnsw":
+        return ReferenceIndex.build(output, cells, "hnsw")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scgpt_infer.reference.approximate.options_for", lambda *words: SMALL)
+        return ReferenceIndex.build(output, cells, "ivfpq")
 
 
 def test_distances_are_exact_and_most_neighbours_are_found(approximate):
@@ -77,7 +82,7 @@ def test_too_few_cells_for_codebooks_are_refused(tmp_path):
 
 @pytest.mark.parametrize(("dim", "codes"), [(512, 64), (64, 64), (96, 48), (8, 8), (37, 37), (67, 1)])
 def test_codes_divide_the_width(dim, codes):
-    assert options_for("ivfpq", 1_000_000, dim).factory == f"IVF4096,PQ{codes}"
+    assert options_for("ivfpq", 1_000_000, dim).factory == f"IVF4096_HNSW32,PQ{codes}"
 
 
 def test_an_index_of_other_vectors_is_refused(approximate, tmp_path):
