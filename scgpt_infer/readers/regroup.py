@@ -93,20 +93,19 @@ class RegroupedRows:
             return self._loaded[1]
         self._loaded = None  # before the next one is made: never two in memory
         first_row, n_rows = int(self._starts[bucket]), int(self._starts[bucket + 1] - self._starts[bucket])
-        if self._file is None:
-            entries = self._slab(0, self._n)
-        else:
-            stored = self._entries(bucket)
-            entries = (stored["row"] - np.int32(first_row), stored["column"], stored["value"])
+        entries = self._slab(0, self._n) if self._file is None else self._entries(bucket)
         self._loaded = (bucket, _by_rows(*entries, (n_rows, self.shape[1]), first_row))
         return self._loaded[1]
 
-    def _entries(self, bucket: int) -> NDArray[np.void]:
+    def _entries(self, bucket: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+        """Rows from that of the bucket's first on, columns and values."""
         if self._file is None:
             raise ValueError("no temporary file")
         self._file.seek(int(self._offsets[bucket]) * ENTRY.itemsize)
         n_entries = int(self._offsets[bucket + 1] - self._offsets[bucket])
-        return np.frombuffer(self._file.read(n_entries * ENTRY.itemsize), ENTRY)
+        stored = np.frombuffer(self._file.read(n_entries * ENTRY.itemsize), ENTRY)
+        # Copies, so that what was read is free before it is sorted.
+        return stored["row"] - np.int32(self._starts[bucket]), stored["column"].copy(), stored["value"].copy()
 
     def _slab(self, low: int, high: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
         with reading(f"Entries {low:,} to {high - 1:,} of {self._where}"):
