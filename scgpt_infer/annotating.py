@@ -205,10 +205,8 @@ class Labels:
         kept = MemorySink.of(job.n_cells, None, (label, confidence))
         summary = job.into_file(path, progress, kept)
         codes, sure = kept.columns[label.name], kept.columns[confidence.name]
-        counts = _counted(codes, label.words)
-        return Annotated(
-            summary, self.told, counts, self.unknown_below, truth and truth.judged(codes, label.words, sure)
-        )
+        judged = None if truth is None else truth.judged(codes, label.words, sure)
+        return Annotated(summary, self.told, _counted(codes, label.words), self.unknown_below, judged)
 
 
 def open_labels(bundle: Bundle, how: AnnotateOptions, cache_dir: Path | None = None) -> Labels:

@@ -105,8 +105,8 @@ def _fits(record: Mapping[str, Any], source: CellSource, options: EmbedOptions) 
     """Whether the vectors are whole, and made of what is asked for now. Other cells may have lain with them since."""
     if "incomplete" in record or not {*_RECORDED} <= {*record}:
         return False
-    asked = {"counts": source.counts, "gene_col": options.gene_col, "genes": options.genes}
-    return all(record[name] == value for name, value in asked.items() if value is not None)
+    asked = {"counts": source.counts, "gene_col": options.gene_col, "genes": options.genes, "modality": options.modality}
+    return all(record.get(name) == value for name, value in asked.items() if value is not None)
 
 
 def _possible_ids(bundle: Bundle, options: EmbedOptions) -> set[str]:

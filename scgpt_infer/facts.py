@@ -60,6 +60,7 @@ class Facts:
             "seed": settings.seed,
             "ties": settings.ties,
             "sample": settings.sample,
+            "modality": self.options.modality or "",
             "counts": self.source.counts,
             "values": self.source.values,
             "genes": self.options.genes,

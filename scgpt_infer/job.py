@@ -4,6 +4,7 @@ In: an open source, `Answers`, a task, options. Out: the finished result and a `
 """
 
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from scgpt_infer.answers import Answers
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import check_disk, check_key, target_of
 from scgpt_infer.readers import CellSource
+from scgpt_infer.readers.source import TabledCells
 from scgpt_infer.run import Progress, Tally, run
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks import Task
@@ -129,6 +131,24 @@ class Job:
             _log.warning("%d of %d cells have no embedding (NaN); the first is %s: %s", *told)
         return _attached(self, cells, sink, inplace), self.answers.facts.summary(tally, None)
 
+    def gathered(self, progress: Progress | None = None) -> tuple[MemorySink, Summary]:
+        """Do the job, and keep its rows in memory for what needs all of them.
+
+        Raises
+        ------
+        DeviceError
+            A GPU failed on the way: a part of the rows is of no use.
+        """
+        sink = MemorySink.of(self.n_cells, self.answers.dim, self.task.columns)
+        try:
+            tally = self._run(sink, "Nothing", progress)
+        except DeviceError as error:
+            raise type(error)(
+                f"{error.__cause__ or error} Nothing was kept. Embed the cells into an .h5ad file (scgpt-infer embed), "
+                "which keeps the rows that are done, and start from that."
+            ) from error
+        return sink, self.answers.facts.summary(tally, None)
+
     def _run(self, sink: Sink, output: str, progress: Progress | None = None) -> Tally:
         return run(
             self.source,
@@ -180,7 +200,7 @@ def _attached(job: Job, cells: "AnnData | Path | str", sink: MemorySink, inplace
 
 
 def _loaded(job: Job) -> "AnnData":
-    """The cells of a file: all that an h5ad file has, of other formats the matrix and the names."""
+    """The cells of a file: all that an h5ad file has, of other formats the matrix, the names and obs."""
     import pandas as pd
     from anndata import AnnData, read_h5ad
     from scipy import sparse
@@ -195,8 +215,14 @@ def _loaded(job: Job) -> "AnnData":
     ]
     names = {name: list(column) for name, column in job.source.gene_names.items()}
     var = pd.DataFrame(names, index=pd.Index(names.pop("index")))
-    obs = pd.DataFrame(index=pd.Index(job.source.cell_names(0, job.n_cells)))
-    return AnnData(sparse.vstack(blocks, format="csr"), obs=obs, var=var)
+    obs = (
+        job.source.cell_table().iloc[: job.n_cells].copy()
+        if isinstance(job.source, TabledCells)
+        else pd.DataFrame(index=pd.Index(job.source.cell_names(0, job.n_cells)))
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Variable names are not unique")  # as symbols of 10x's genes are
+        return AnnData(sparse.vstack(blocks, format="csr"), obs=obs, var=var)
 
 
 def check_inplace(cells: "AnnData | Path | str", inplace: bool, options: EmbedOptions) -> None:

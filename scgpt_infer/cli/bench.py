@@ -88,7 +88,7 @@ def _split(value: str | None) -> tuple[str, ...]:
     metavar="N,M",
     help="Lengths of cells in tokens.  [default: 64,256,600,1200, up to the model's longest]",
 )
-@click.option("--cells", type=path_type, help="Measure with cells of this .h5ad too.")
+@click.option("--cells", type=path_type, help="Measure with the cells of this file too.")
 @click.option("--sample", type=click.IntRange(min=1), default=64, show_default=True, help="How many of them.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="All combinations, N times.")
 @click.option(

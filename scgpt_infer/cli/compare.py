@@ -27,7 +27,7 @@ Examples:
 
 @click.command("compare", short_help="What each precision costs and gives on labelled cells.", epilog=_EXAMPLES)
 @model_option
-@click.option("--cells", type=path_type, required=True, help="Labelled cells (.h5ad).")
+@click.option("--cells", type=path_type, required=True, help="A file of labelled cells.")
 @click.option("--label", required=True, help="Column of obs with cell types; cells without one are left out.")
 @click.option(
     "--batch", help="Column of obs: no cell of a batch may vote for another of it when labels are transferred."

@@ -72,3 +72,20 @@ def test_names_of_genes_need_not_be_unique(toy_adata: ad.AnnData, toy_model: Pat
     scgpt_infer.embed_file(path, tmp_path / "found.h5ad", model=toy_model)
     with h5py.File(tmp_path / "found.h5ad") as file:
         assert file["var/_index"].asstr()[:].tolist() == names
+
+
+def test_a_file_of_another_format_comes_into_memory_with_its_matrix(told: ad.AnnData, toy_model: Path, tmp_path: Path):
+    expected = scgpt_infer.embed(told, model=toy_model)
+    found = scgpt_infer.embed(FORMATS["zarr"](told, tmp_path), model=toy_model)
+    np.testing.assert_array_equal(found.X.toarray(), told.X.toarray())
+    assert found.obsm["X_scGPT"].tobytes() == expected.obsm["X_scGPT"].tobytes()
+    assert found.obs["note"].tolist() == told.obs["note"].tolist()
+
+
+def test_genes_of_one_name_come_into_memory_too(told: ad.AnnData, toy_model: Path, tmp_path: Path):
+    names = [*list(told.var_names)[:-1], told.var_names[0]]
+    few = sparse.csr_matrix(told.X)[:40]
+    path = write_tenx(tmp_path / "c.h5", few, [f"id-{i}" for i in range(70)], names, list(told.obs_names)[:40])
+    found = scgpt_infer.embed(path, model=toy_model)
+    assert list(found.var_names) == names
+    assert found.obsm["X_scGPT"].shape == (40, 4)
