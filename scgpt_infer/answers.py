@@ -105,7 +105,7 @@ def _fits(record: Mapping[str, Any], source: CellSource, options: EmbedOptions) 
     """Whether the vectors are whole, and made of what is asked for now. Other cells may have lain with them since."""
     if "incomplete" in record or not {*_RECORDED} <= {*record}:
         return False
-    asked = {"counts": source.counts, "gene_col": options.gene_col, "genes": options.genes, "modality": options.modality}
+    asked = {name: getattr(options, name) for name in ("gene_col", "genes", "modality")} | {"counts": source.counts}
     return all(record.get(name) == value for name, value in asked.items() if value is not None)
 
 
