@@ -18,10 +18,11 @@ from scgpt_infer.job import Job
 from scgpt_infer.model import Model, Say, cells_of
 from scgpt_infer.options import EmbedOptions, Precision
 from scgpt_infer.readers import CellSource
-from scgpt_infer.reference import IndexManifest, Kind, LabelledVectors, Origin, Recall, build, check_output, kind_for
+from scgpt_infer.reference import IndexManifest, Kind, LabelledVectors, Origin, Recall, build, kind_for
 from scgpt_infer.run import Progress
 from scgpt_infer.sizes import size
 from scgpt_infer.summary import Summary
+from scgpt_infer.writers.folder import check_output
 from scgpt_infer.writers.sink import output_errors
 from scgpt_runtime.errors import CellsError, DeviceError
 

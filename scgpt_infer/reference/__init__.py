@@ -9,7 +9,6 @@ from scgpt_infer.options import Precision
 from scgpt_infer.reference.atlas import FILES, Atlas
 from scgpt_infer.reference.building import KINDS, Kind, LabelledVectors, build, kind_for
 from scgpt_infer.reference.exact import Neighbours
-from scgpt_infer.reference.folder import check_output
 from scgpt_infer.reference.index import ReferenceIndex
 from scgpt_infer.reference.labeller import Reference, ReferenceLabeller
 from scgpt_infer.reference.manifest import FILE, IndexManifest, LeftOut, Origin, Recall
@@ -32,7 +31,6 @@ __all__ = [
     "ReferenceLabeller",
     "Weights",
     "build",
-    "check_output",
     "kind_for",
     "open_reference",
     "precision_of",

@@ -16,6 +16,7 @@ from scgpt_infer.reference import approximate, folder
 from scgpt_infer.reference.approximate import Approximate
 from scgpt_infer.reference.exact import NORM_SLACK, nearest, reranked
 from scgpt_infer.reference.manifest import FILE, IndexManifest, LeftOut, Origin, Recall
+from scgpt_infer.writers.folder import published
 from scgpt_infer.writers.sink import write_all
 from scgpt_runtime.errors import CellsError, InternalError, OptionError
 
@@ -112,7 +113,7 @@ def build(output: Path, cells: LabelledVectors, kind: Kind = "auto", say: Say = 
     dim = cells.vectors.shape[1]
     options = None if chosen == "exact" else approximate.options_for(chosen, len(kept), dim)
     labels, codes = np.unique(cells.labels[kept], return_inverse=True)
-    with folder.published(output) as stage:
+    with published(output) as stage:
         say(f"writing {len(kept):,} vectors")
         _write_vectors(stage / "vectors.npy", cells.vectors, kept)
         np.save(stage / "labels.npy", codes.astype(np.int32), allow_pickle=False)

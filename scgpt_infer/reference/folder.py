@@ -1,65 +1,25 @@
-"""The folder of an index: how it appears whole, is proven unchanged, and gives its arrays.
+"""The folder of an index: how it is proven unchanged, and gives its arrays.
 
 In: paths and records. Out: files, arrays. It knows nothing of neighbours. Nothing in it is a pickle.
 """
 
 import re
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_infer.interrupts import deferred, honour
 from scgpt_infer.reference.manifest import FILE, IndexManifest
-from scgpt_infer.writers.sink import fsync, output_errors
 from scgpt_runtime.digests import Digests, sha256_of
-from scgpt_runtime.errors import OutputError, ReferenceChangedError, ReferenceIndexError
+from scgpt_runtime.errors import ReferenceChangedError, ReferenceIndexError
 from scgpt_runtime.records import FileRecord
 
-__all__ = ["array", "check_output", "names", "proven", "published", "recorded", "written_names"]
+__all__ = ["array", "names", "proven", "recorded", "written_names"]
 
 _MEANT = {"\\": "\\", "n": "\n", "r": "\r"}
 _ESCAPED = re.compile(r"\\([\\nr])")
-
-
-def check_output(output: Path) -> None:
-    """Make sure that a folder can appear under this name.
-
-    Raises
-    ------
-    OutputError
-        It exists, or its parent does not.
-    """
-    if output.exists():
-        raise OutputError(f"{output} exists already. Name a new folder, or remove it first.")
-    if not output.parent.is_dir():
-        raise OutputError(f"The folder {output.parent} of the index {output.name} does not exist. Make it first.")
-
-
-@contextmanager
-def published(output: Path) -> Iterator[Path]:
-    """Give an empty folder that becomes ``output`` on the way out, all of it or none.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written there.
-    """
-    check_output(output)
-    with output_errors(output), tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as stage:
-        folder = Path(stage) / "index"
-        folder.mkdir()
-        yield folder
-        for path in (*folder.iterdir(), folder):
-            fsync(path)
-        honour()
-        with deferred():
-            folder.rename(output)
-            fsync(output.parent)
 
 
 def recorded(folder: Path) -> tuple[FileRecord, ...]:
