@@ -10,6 +10,7 @@ import pytest
 
 import scgpt_infer as si
 from scgpt_infer import cli
+from scgpt_infer.readers import open_cells
 from scgpt_infer.run import FULL, LOST
 from scgpt_runtime.engine import RANGE_ROWS, Engine
 from scgpt_runtime.errors import DeviceError, DeviceLostError, DeviceMemoryError
@@ -142,3 +143,11 @@ def test_the_command_line_ends_with_3_and_names_file_and_rows(toy_h5ad, toy_mode
     assert "Traceback" not in told
     assert all(words in told for words in (SAID, str(output), "rows 0 to 1,023 of 1,100"))
     assert output.exists()
+
+
+@pytest.mark.parametrize("n_blocks", [0, 1])
+def test_a_job_that_needs_all_rows_keeps_none(toy_adata, toy_model, lost_after, n_blocks):
+    lost_after(n_blocks)
+    with si.Model.open(toy_model) as model, open_cells(toy_adata) as source, pytest.raises(DeviceLostError) as lost:
+        model.job(source).gathered()
+    assert str(lost.value).startswith(f"{SAID} Nothing was kept. Embed the cells into an .h5ad file")
