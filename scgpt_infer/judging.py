@@ -3,6 +3,7 @@
 In: plain arrays and label names. Out: plain figures. It knows no model and no file. scikit-learn does the work.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = [
     "OTHER",
     "Score",
     "answered",
+    "folds",
     "kept",
     "meanings",
     "nearest",
@@ -37,6 +39,7 @@ OTHER = "(another class)"
 """What follows an answer that is right for no label and yet named like one."""
 
 Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def transferred(vectors: Vectors, labels: Sequence[str], groups: Sequence[str] =
     x, y = vectors[some], true[some]
     told = np.empty_like(y)
     classifier = sklearn("neighbors").KNeighborsClassifier(k, algorithm="brute")
-    for seen, asked in _folds(y, np.asarray(groups)[some] if len(groups) else None):
+    for seen, asked in folds(y, np.asarray(groups)[some] if len(groups) else None):
         classifier.set_params(n_neighbors=min(k, len(seen))).fit(x[seen], y[seen])
         told[asked] = classifier.predict(x[asked])
     return score(y.tolist(), told.tolist())
@@ -191,11 +194,29 @@ def sklearn(module: str, extra: str = "report") -> Any:
         ) from error
 
 
-def _folds(labels: NDArray[np.str_], groups: NDArray[np.str_] | None) -> Any:
+def folds(labels: NDArray[np.str_], groups: NDArray[np.str_] | None = None) -> list[tuple[Rows, Rows]]:
+    """Rows that are seen and rows that are asked, for each fold, the same ones each time.
+
+    Parameters
+    ----------
+    labels
+        Label of each cell.
+    groups
+        Batch of each cell, none of which two folds share. None: cells are split at random, each label evenly.
+
+    Raises
+    ------
+    OptionError
+        There is one batch only.
+    """
     selection = sklearn("model_selection")
     if groups is None:
-        return selection.StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels)
+        _, counts = np.unique(labels, return_counts=True)
+        split = selection.StratifiedKFold(min(FOLDS, counts.max()), shuffle=True, random_state=0)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # it is missing in some folds
+            return list(split.split(labels, labels))
     n_groups = len(np.unique(groups))
     if n_groups < 2:
         raise OptionError(f"All cells are of one batch ({str(groups[0])!r}). Name a column with several, or none.")
-    return selection.GroupKFold(min(FOLDS, n_groups)).split(labels, labels, groups)
+    return list(selection.GroupKFold(min(FOLDS, n_groups)).split(labels, labels, groups))

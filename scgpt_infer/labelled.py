@@ -15,7 +15,7 @@ from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import CellsError
 
-__all__ = ["LabelledCells", "read"]
+__all__ = ["LabelledCells", "joined", "read", "taken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def read(path: Path, label: str, limit: int, batch: str | None = None, layer: st
             for block in source.blocks(RANGE_ROWS)
         ]
         names = {column: tuple(found) for column, found in source.gene_names.items()}
-    return LabelledCells(_joined(parts), names, labels[rows], batches[rows] if batch is not None else batches)
+    return LabelledCells(joined(parts), names, labels[rows], batches[rows] if batch is not None else batches)
 
 
 def taken(block: CellBlock, rows: NDArray[np.int64]) -> CellBlock:
@@ -92,7 +92,8 @@ def taken(block: CellBlock, rows: NDArray[np.int64]) -> CellBlock:
     return CellBlock(indptr, block.indices[where], block.data[where], 0)
 
 
-def _joined(parts: Sequence[CellBlock]) -> CellBlock:
+def joined(parts: Sequence[CellBlock]) -> CellBlock:
+    """The cells of several blocks as one; they count from 0."""
     lengths = np.concatenate([np.diff(part.indptr) for part in parts])
     return CellBlock(
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),

@@ -15,7 +15,7 @@ from scgpt_infer.writers.sink import Column, Kind, Part, Record
 from scgpt_runtime.answering import GraphRunner
 from scgpt_runtime.cells import Result
 
-__all__ = ["UNKNOWN", "Annotation", "Classifier", "Labeller"]
+__all__ = ["UNKNOWN", "Annotation", "Classifier", "Labeller", "softmax"]
 
 UNKNOWN = "unknown"
 """Label of a cell whose best label is not sure enough."""
@@ -141,7 +141,7 @@ class Classifier:
     def ranked(self, raw: Vectors, unit: Vectors, top: int) -> tuple[Codes, Vectors]:
         """The classes of highest probability; equal ones in the order of the labels."""
         (logits,) = self.head.feed({"cell": np.ascontiguousarray(raw)}).values()
-        probabilities = _softmax(logits)
+        probabilities = softmax(logits)
         codes = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         found = np.take_along_axis(probabilities, codes, axis=1)
         missing = ((0, 0), (0, top - codes.shape[1]))
@@ -151,7 +151,8 @@ class Classifier:
         )
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(n_cells, n_classes) probabilities, in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     exponents = np.exp(shifted)
     probabilities: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
