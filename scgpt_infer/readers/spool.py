@@ -90,7 +90,7 @@ def check_room(n_bytes: int, where: str) -> None:
     CellsError
         If it has not.
     """
-    folder = tempfile.gettempdir()
+    folder = _folder(where)
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
         raise CellsError(
@@ -102,6 +102,13 @@ def check_room(n_bytes: int, where: str) -> None:
 def no_room(where: str, error: OSError) -> CellsError:
     """The error for a temporary file that could not be written."""
     return CellsError(
-        f"The temporary file for {where} cannot be written to {tempfile.gettempdir()}: {error.strerror or error}. "
+        f"The temporary file for {where} cannot be written to {_folder(where)}: {error.strerror or error}. "
         "Free space there, or set TMPDIR to another folder."
     )
+
+
+def _folder(where: str) -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError as error:
+        raise CellsError(f"{where} needs a temporary file, and no folder for it can be written. Set TMPDIR.") from error

@@ -62,3 +62,12 @@ def test_room_is_looked_at_before_the_work(monkeypatch: pytest.MonkeyPatch):
     check_room(20, "cells.csv")
     with pytest.raises(CellsError, match=r"cells\.csv needs a temporary file of 21 bytes .* has 20 bytes free.*TMPDIR"):
         check_room(21, "cells.csv")
+
+
+def test_no_folder_at_all_is_said(monkeypatch: pytest.MonkeyPatch):
+    def none() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(CellsError, match=r"cells\.csv needs a temporary file, and no folder .* Set TMPDIR"):
+        check_room(1, "cells.csv")
