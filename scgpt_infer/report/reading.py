@@ -148,7 +148,8 @@ class EmbeddedFile:
                 f"{self.path} has no embedding {key!r} in obsm, which holds {', '.join(names) or 'nothing'}. Make one "
                 "with scgpt-infer embed or annotate, or name one that is there with --key."
             )
-        shape, kind = getattr(found, "shape", ()), getattr(getattr(found, "dtype", None), "kind", "")
+        shape: tuple[int, ...] = getattr(found, "shape", ())
+        kind = getattr(getattr(found, "dtype", None), "kind", "")  # a table has no one kind
         if len(shape) != 2 or shape[0] != self.n_cells or shape[1] < 1 or kind not in "fiu":
             raise CellsError(
                 f"obsm[{key!r}] of {self.path} is no array of numbers with a row for each of {self.n_cells:,} cells. "
