@@ -118,7 +118,7 @@ def _with_vectors(wanted: Chosen, sink: MemorySink, how: LearnOptions) -> tuple[
     """The cells that the model could embed, and their vectors."""
     if sink.vectors is None:
         raise InternalError("The vectors were not kept.")
-    good: NDArray[np.bool_] = np.isfinite(sink.vectors).all(axis=1)
+    good = np.asarray(np.isfinite(sink.vectors).all(axis=1))
     found = wanted.only(good, "no embedding", how)
     return found, sink.vectors[np.isin(wanted.rows, found.rows)]
 
