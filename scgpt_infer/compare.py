@@ -240,9 +240,7 @@ def _meaning(
     """Label to the classes that are right for it, of the labels that there are; says which have none."""
     if not manifest.labels or not any(graph.task == "classify" for graph in manifest.graphs):
         if told:
-            raise OptionError(
-                f"Bundle {manifest.name} has no classifier with named classes, so --names says nothing."
-            )
+            raise OptionError(f"Bundle {manifest.name} has no classifier with named classes, so --names says nothing.")
         return {}
     there, counts = np.unique(labels, return_counts=True)
     meaning = meanings(there.tolist(), manifest.labels, told, "--names")

@@ -14,7 +14,12 @@ from scgpt_runtime.engine import Engine
 from scgpt_runtime.errors import BundleError, CellsError, OptionError
 
 FP32 = EmbedOptions(precision="fp32", provider="cpu", limit=40)
-TYPES = {"CD14+ Monocyte": "CD14+ monocyte", "CD56+ NK": "NK cell", "Dendritic": "dendritic cell", "CD19+ B": ["B cell"]}
+TYPES = {
+    "CD14+ Monocyte": "CD14+ monocyte",
+    "CD56+ NK": "NK cell",
+    "Dendritic": "dendritic cell",
+    "CD19+ B": ["B cell"],
+}
 
 
 @pytest.fixture(scope="module")
