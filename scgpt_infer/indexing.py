@@ -22,6 +22,7 @@ from scgpt_infer.reference import IndexManifest, Kind, LabelledVectors, Origin, 
 from scgpt_infer.run import Progress
 from scgpt_infer.sizes import size
 from scgpt_infer.summary import Summary
+from scgpt_infer.wanted import Wanted, wanted
 from scgpt_infer.writers.folder import check_output
 from scgpt_infer.writers.sink import output_errors
 from scgpt_runtime.errors import CellsError, DeviceError
@@ -51,8 +52,10 @@ class IndexSummary:
         The folder and its bytes.
     label_column, counts
         Where labels came from, and the cells of the index by label, the most frequent first.
-    n_indexed, n_without_label, n_without_vector
-        Cells in the index, and those that are not because they have no label, or a label and no vector.
+    n_indexed, n_without_vector
+        Cells in the index, and those that are not because they have a label and no vector.
+    left_out
+        Cells that were not wanted, by the reason.
     kind, options
         Kind of the index, and how faiss built it and searches it; none for an exact one.
     recall
@@ -69,7 +72,7 @@ class IndexSummary:
     label_column: str
     counts: dict[str, int]
     n_indexed: int
-    n_without_label: int
+    left_out: dict[str, int]
     n_without_vector: int
     kind: str
     options: dict[str, str | int]
@@ -82,8 +85,7 @@ class IndexSummary:
         options = ", ".join(f"{name} {value}" for name, value in self.options.items())
         lines = [
             f"{self.n_indexed:,} cells of {len(self.counts):,} labels indexed in {self.output} ({size(self.size)})",
-            f"  labels     {self.label_column}; left out: {self.n_without_label:,} cells without a label, "
-            f"{self.n_without_vector:,} without an embedding",
+            f"  labels     {self.label_column}; left out: {self._left}",
             f"  model      {self.embedded.model}, {self.embedded.precision}, vector id {self.embedded.vector_id}",
             f"  search     {self.kind}{f' ({options})' if options else ''}",
         ]
@@ -97,6 +99,13 @@ class IndexSummary:
         if len(self.counts) > SHOWN:
             lines.append(f"    and {len(self.counts) - SHOWN:,} more labels; --json lists them")
         return "\n".join(lines)
+
+    @property
+    def _left(self) -> str:
+        left = [f"{count:,} cells: {reason}" for reason, count in self.left_out.items()]
+        if self.n_without_vector:
+            left.append(f"{self.n_without_vector:,} cells: no embedding")
+        return "; ".join(left) or "none"
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -112,6 +121,8 @@ def index_file(
     options: EmbedOptions = _DEFAULTS,
     *,
     kind: Kind = "auto",
+    ignore: tuple[str, ...] = (),
+    exclude: tuple[tuple[str, str], ...] = (),
     progress: Progress | None = None,
     cache_dir: Path | None = None,
     say: Say | None = None,
@@ -133,6 +144,10 @@ def index_file(
     kind
         ``exact``: every reference cell is looked at for each query; ``hnsw``, ``ivfpq``: faiss names candidates, which
         are ranked by exact distance; ``auto``: by the number of cells.
+    ignore
+        Labels whose cells are left out.
+    exclude
+        Columns of ``obs``, each with a value whose cells are left out.
     progress
         Told the cells embedded and the cells in all.
     cache_dir, say
@@ -142,6 +157,8 @@ def index_file(
     ------
     CellsError
         There is no such column, or no cell has both a label and an embedding.
+    OptionError
+        A label or value that shall be left out is not there.
     OutputError
         The folder exists, or cannot be written.
     MissingDependencyError
@@ -150,7 +167,8 @@ def index_file(
     output = Path(output)
     check_output(output)
     with cells_of(cells, options) as source:
-        labels = _labels(source, label, options.limit)
+        chosen = wanted(source, label, ignore=ignore, exclude=exclude, limit=options.limit)
+        labels = _labels(chosen, label, source)
         kind_for(kind, int((labels != "").sum()))  # a package that is missing shows before the work
         with (
             Model.open(model, options, cache_dir=cache_dir, say=say, when_needed=True) as opened,
@@ -163,14 +181,18 @@ def index_file(
             names = source.cell_names(0, len(labels))
             found = LabelledVectors(vectors, labels, names, label, _origin(embedded))
             manifest = build(output, found, kind, say or _log.info)
-    return _summary(output, embedded, manifest, time.perf_counter() - started)
+    return _summary(output, embedded, manifest, chosen.out, time.perf_counter() - started)
 
 
-def _labels(source: CellSource, column: str, limit: int | None) -> NDArray[np.str_]:
-    labels = source.cell_column(column)[:limit]
-    if not (labels != "").any():
-        raise CellsError(f"Column {column!r} of {source.path or 'the cells'} is empty for all {len(labels):,} cells.")
-    return labels
+def _labels(chosen: Wanted, column: str, source: CellSource) -> NDArray[np.str_]:
+    """The labels of cells that are wanted; those of the others are empty."""
+    if not chosen.kept.any():
+        left = "; ".join(f"{count:,} cells: {reason}" for reason, count in chosen.out.items())
+        raise CellsError(
+            f"No cell of {source.path or 'the cells'} has a label in column {column!r} that is wanted ({left}). Name "
+            "another column, or leave fewer cells out."
+        )
+    return np.where(chosen.kept, chosen.labels, "")
 
 
 def _embedded(job: Job, path: Path, progress: Progress | None) -> Summary:
@@ -188,7 +210,9 @@ def _origin(embedded: Summary) -> Origin:
     return Origin(embedded.model, embedded.vector_id, cast(Precision, embedded.precision), settings)
 
 
-def _summary(output: Path, embedded: Summary, manifest: IndexManifest, seconds: float) -> IndexSummary:
+def _summary(
+    output: Path, embedded: Summary, manifest: IndexManifest, left_out: dict[str, int], seconds: float
+) -> IndexSummary:
     by_count = sorted(zip(manifest.labels, manifest.counts, strict=True), key=lambda pair: -pair[1])
     return IndexSummary(
         embedded=embedded,
@@ -197,7 +221,7 @@ def _summary(output: Path, embedded: Summary, manifest: IndexManifest, seconds: 
         label_column=manifest.label_column,
         counts=dict(by_count),
         n_indexed=manifest.n_cells,
-        n_without_label=manifest.left_out.without_label,
+        left_out=left_out,
         n_without_vector=manifest.left_out.without_vector,
         kind=manifest.kind,
         options={} if manifest.faiss is None else asdict(manifest.faiss),

@@ -3,18 +3,26 @@
 Reads the words and prints; `scgpt_infer.indexing` does the work.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from scgpt_infer.cli.embed import bad_cells
-from scgpt_infer.cli.options import cells_options, engine_options, json_option, model_option, path_type, quiet_option
+from scgpt_infer.cli.options import (
+    cells_options,
+    engine_options,
+    json_option,
+    model_option,
+    path_type,
+    quiet_option,
+    wanted_options,
+)
 from scgpt_infer.cli.progress import Progress, aloud
 from scgpt_infer.options import EmbedOptions
 
 if TYPE_CHECKING:
-    from scgpt_infer.indexing import IndexSummary
     from scgpt_infer.reference import Kind
 
 __all__ = ["command"]
@@ -22,6 +30,7 @@ __all__ = ["command"]
 _EXAMPLES = """\b
 Examples:
   scgpt-infer index labelled.h5ad --label cell_type --model human -o ref.index
+  scgpt-infer index labelled.h5ad --label cell_type --ignore doublet --exclude batch=3 --model human -o ref.index
   scgpt-infer annotate cells.h5ad --model human --reference ref.index -o types.h5ad
 """
 
@@ -38,6 +47,7 @@ Examples:
     show_default=True,
     help="exact looks at every cell; hnsw is for millions, ivfpq for more than memory holds. auto: by their number.",
 )
+@wanted_options
 @click.option("--key", help="Name under obsm of vectors that lie with the cells already.  [default: X_scGPT]")
 @click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
 @cells_options
@@ -45,29 +55,36 @@ Examples:
 @quiet_option
 @json_option
 def command(
-    cells: Path, model: str, label: str, output: Path, kind: str, quiet: bool, as_json: bool, **settings: Any
+    cells: Path,
+    model: str,
+    label: str,
+    output: Path,
+    kind: str,
+    ignore: tuple[str, ...],
+    exclude: tuple[tuple[str, str], ...],
+    quiet: bool,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
     """Embed the labelled cells of CELLS with a scGPT model and index them as a reference.
 
     Vectors that this model has written into CELLS before are taken as they are. Only vectors of the same model with
     the same settings can be labelled by the index.
     """
+    from scgpt_infer.indexing import index_file
+
     options = EmbedOptions(**settings)  # the remaining options are fields of it, one to one
-    summary = _index(cells, output, model, label, options, cast("Kind", kind), quiet)
+    index = partial(
+        index_file, cells, output, model, label, options, kind=cast("Kind", kind), ignore=ignore, exclude=exclude
+    )
+    if quiet:
+        summary = index()
+    else:
+        with Progress("embed") as progress:
+            summary = index(progress=progress, say=aloud)
     if as_json:
         click.echo(summary.to_json())
     elif not quiet:
         click.echo("\n".join([summary.report(), *bad_cells(summary.embedded)]))
     elif summary.embedded.bad:
         click.echo("\n".join(bad_cells(summary.embedded)), err=True)
-
-
-def _index(
-    cells: Path, output: Path, model: str, label: str, options: EmbedOptions, kind: "Kind", quiet: bool
-) -> "IndexSummary":
-    from scgpt_infer.indexing import index_file
-
-    if quiet:
-        return index_file(cells, output, model, label, options, kind=kind)
-    with Progress("embed") as progress:
-        return index_file(cells, output, model, label, options, kind=kind, progress=progress, say=aloud)

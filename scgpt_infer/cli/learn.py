@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scgpt_infer.cli.options import cells_options, engine_options, json_option, model_option, path_type, quiet_option
+from scgpt_infer.cli.options import (
+    cells_options,
+    engine_options,
+    json_option,
+    model_option,
+    path_type,
+    quiet_option,
+    wanted_options,
+)
 from scgpt_infer.cli.progress import Progress, aloud
 from scgpt_infer.options import EmbedOptions
 
@@ -27,16 +35,6 @@ Examples:
 """
 
 
-def _pair(context: click.Context, parameter: click.Parameter, told: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    pairs = []
-    for words in told:
-        column, sign, value = words.partition("=")
-        if not (column and sign):
-            raise click.BadParameter(f"{words!r} is not COLUMN=VALUE, such as batch=3.")
-        pairs.append((column, value))
-    return tuple(pairs)
-
-
 @click.command("learn", short_help="Labelled cells teach a model their types.", epilog=_EXAMPLES)
 @click.argument("cells", type=path_type)
 @click.option("--label", required=True, help="Column of obs with the types; cells without one are left out.")
@@ -45,14 +43,7 @@ def _pair(context: click.Context, parameter: click.Parameter, told: tuple[str, .
     "--output", "-o", type=path_type, required=True, help="The bundle to make: a folder, or a zip if it ends in .zip."
 )
 @click.option("--by", help="Column of obs, such as the donor: no two folds share one of its values.")
-@click.option("--ignore", multiple=True, metavar="LABEL", help="Leave the cells of this label out; may be repeated.")
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="COLUMN=VALUE",
-    callback=_pair,
-    help="Leave the cells with this value in a column of obs out; may be repeated.",
-)
+@wanted_options
 @click.option(
     "--c", type=float, help="Inverse strength of the regularisation.  [default: the one of least held-out log loss]"
 )

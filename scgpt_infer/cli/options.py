@@ -23,6 +23,7 @@ __all__ = [
     "names_option",
     "path_type",
     "quiet_option",
+    "wanted_options",
     "words_of",
 ]
 
@@ -49,6 +50,30 @@ names_option = click.option(
 
 device_option = click.option(
     "--device", default="auto", show_default=True, help="GPUs: auto (one), all, or numbers such as 0 or 0,1."
+)
+
+
+def _pair(context: click.Context, parameter: click.Parameter, told: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for words in told:
+        column, sign, value = words.partition("=")
+        if not (column and sign):
+            raise click.BadParameter(f"{words!r} is not COLUMN=VALUE, such as batch=3.")
+        pairs.append((column, value))
+    return tuple(pairs)
+
+
+_WANTED = (
+    click.option(
+        "--ignore", multiple=True, metavar="LABEL", help="Leave the cells of this label out; may be repeated."
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="COLUMN=VALUE",
+        callback=_pair,
+        help="Leave the cells with this value in a column of obs out; may be repeated.",
+    ),
 )
 
 _ENGINE = (
@@ -122,6 +147,11 @@ def engine_options(command: Decorated) -> Decorated:
 def cells_options(command: Decorated) -> Decorated:
     """Where the counts and gene names are, and how a cell becomes tokens."""
     return _apply(_CELLS, command)
+
+
+def wanted_options(command: Decorated) -> Decorated:
+    """Which labelled cells are left out."""
+    return _apply(_WANTED, command)
 
 
 def words_of(text: str) -> tuple[str, ...]:

@@ -3,20 +3,17 @@
 In: an open source and `LearnOptions`. Out: `Chosen` rows with their labels and groups. It reads no counts.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer.learning.options import LearnOptions
 from scgpt_infer.readers import CellSource
-from scgpt_infer.tasks.annotate import UNKNOWN
+from scgpt_infer.wanted import Wanted, listed, wanted
 from scgpt_runtime.errors import CellsError, OptionError
 
 __all__ = ["Chosen", "chosen"]
-
-SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ class Chosen:
 
     def only(self, good: NDArray[np.bool_], reason: str, how: LearnOptions) -> "Chosen":
         """Those of the cells that are good; what is left of a class may be too few again."""
-        left = _Left(good.copy(), dict(self.left_out))
+        left = Wanted(self.labels, good.copy(), dict(self.left_out))
         if not good.all():
             left.out[reason] = int((~good).sum())
         left.drop(_rare(self.labels, left.kept, how), _few(how))
@@ -60,7 +57,7 @@ def chosen(source: CellSource, label: str, how: LearnOptions, limit: int | None 
     source
         Open cells.
     label
-        Column of ``obs`` with the labels. A cell that is told `UNKNOWN` has none: that word is annotation's own.
+        Column of ``obs`` with the labels.
     how
         What is left out.
     limit
@@ -73,36 +70,14 @@ def chosen(source: CellSource, label: str, how: LearnOptions, limit: int | None 
     OptionError
         A label or value that shall be left out is not there, or all cells are of one group.
     """
-    labels = source.cell_column(label)[:limit]
-    left = _Left(np.ones(len(labels), bool))
-    left.drop((labels == "") | (labels == UNKNOWN), f"no label ({label} is empty or {UNKNOWN})")
-    for name in how.ignore:
-        _check_there(name, labels, label, "--ignore (ignore)")
-        left.drop(labels == name, f"label {name} is ignored")
-    for column, value in how.exclude:
-        values = source.cell_column(column)[:limit]
-        _check_there(value, values, column, "--exclude (exclude)")
-        left.drop(values == value, f"{column} is {value}")
+    left = wanted(source, label, ignore=how.ignore, exclude=how.exclude, limit=limit)
+    labels = left.labels
     left.drop(_rare(labels, left.kept, how), _few(how))
     left.drop(_surplus(labels, left.kept, how), f"more than {how.max_cells_per_class:,} of a class")
     groups = None if how.by is None else source.cell_column(how.by)[:limit][left.kept]
     found = Chosen(np.flatnonzero(left.kept), labels[left.kept], groups, left.out)
     _check(found, how)
     return found
-
-
-@dataclass(slots=True)
-class _Left:
-    """Cells that are still in, and how many went out for which reason."""
-
-    kept: NDArray[np.bool_]
-    out: dict[str, int] = field(default_factory=dict)
-
-    def drop(self, cells: NDArray[np.bool_], reason: str) -> None:
-        cells = cells & self.kept
-        if cells.any():
-            self.out[reason] = self.out.get(reason, 0) + int(cells.sum())
-            self.kept &= ~cells
 
 
 def _few(how: LearnOptions) -> str:
@@ -125,19 +100,12 @@ def _surplus(labels: NDArray[np.str_], kept: NDArray[np.bool_], how: LearnOption
     return surplus
 
 
-def _check_there(name: str, values: NDArray[np.str_], column: str, option: str) -> None:
-    if name not in values:
-        raise OptionError(
-            f"{option} names {name!r}, which no cell has in column {column!r}; it has {_listed(np.unique(values))}."
-        )
-
-
 def _check(found: Chosen, how: LearnOptions) -> None:
     names = np.unique(found.labels)
     if len(names) < 2:
         left = "; ".join(f"{count:,} cells: {reason}" for reason, count in found.left_out.items())
         raise CellsError(
-            f"A classifier needs two classes, and the cells have {len(names)} ({_listed(names)}). "
+            f"A classifier needs two classes, and the cells have {len(names)} ({listed(names)}). "
             f"Left out were {left or 'none'}. Name another column (--label), or leave fewer cells out."
         )
     if found.groups is not None and len(np.unique(found.groups)) < 2:
@@ -145,8 +113,3 @@ def _check(found: Chosen, how: LearnOptions) -> None:
             f"All {len(found.rows):,} cells have the value {str(found.groups[0])!r} in column {how.by!r}, so none of "
             "them can be judged by what others taught. Name a column with several values, or leave --by (by) out."
         )
-
-
-def _listed(names: Sequence[str] | NDArray[np.str_]) -> str:
-    shown = [str(name) or "(empty)" for name in names[:SHOWN]]
-    return (", ".join(shown) or "none") + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")

@@ -12,7 +12,7 @@ from scgpt_infer.indexing import index_file
 from scgpt_infer.job import Job
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.reference import IndexManifest, ReferenceIndex, approximate
-from scgpt_runtime.errors import CellsError, DeviceLostError, MissingDependencyError, OutputError
+from scgpt_runtime.errors import CellsError, DeviceLostError, MissingDependencyError, OptionError, OutputError
 
 FP32 = EmbedOptions(provider="cpu", precision="fp32")
 
@@ -30,7 +30,7 @@ def labelled_h5ad(toy_adata, tmp_path):
 
 def test_labelled_cells_with_a_vector_are_indexed(toy_model, labelled_h5ad, tmp_path):
     summary = index_file(labelled_h5ad, tmp_path / "ref.index", toy_model, "cell_type", FP32)
-    assert (summary.n_indexed, summary.n_without_label, summary.n_without_vector) == (989, 110, 1)
+    assert (summary.n_indexed, sum(summary.left_out.values()), summary.n_without_vector) == (989, 110, 1)
     assert summary.counts == {"B cell": 549, "T cell": 440}
     assert (summary.kind, summary.recall, summary.options) == ("exact", None, {})
     index = ReferenceIndex.open(tmp_path / "ref.index")
@@ -48,7 +48,26 @@ def test_labelled_cells_with_a_vector_are_indexed(toy_model, labelled_h5ad, tmp_
 def test_a_limit_takes_the_first_cells(toy_model, labelled_h5ad, tmp_path):
     options = EmbedOptions(provider="cpu", precision="fp32", limit=20)
     summary = index_file(labelled_h5ad, tmp_path / "ref.index", toy_model, "cell_type", options)
-    assert (summary.embedded.n_cells, summary.n_indexed, summary.n_without_label) == (20, 17, 2)
+    assert (summary.embedded.n_cells, summary.n_indexed, sum(summary.left_out.values())) == (20, 17, 2)
+
+
+def test_cells_that_are_not_wanted_are_left_out(toy_model, labelled_h5ad, tmp_path):
+    summary = index_file(
+        labelled_h5ad,
+        tmp_path / "ref.index",
+        toy_model,
+        "kind",
+        FP32,
+        ignore=("b",),
+        exclude=(("cell_type", "B cell"),),
+    )
+    cells = ad.read_h5ad(labelled_h5ad).obs
+    good = (cells["kind"] == "a") & (cells["cell_type"] != "B cell")
+    assert summary.n_indexed == good.sum()
+    assert summary.counts == {"a": good.sum()}
+    assert "550 cells: label b is ignored" in summary.report()
+    with pytest.raises(OptionError, match=r"--ignore \(ignore\) names 'c', which no cell has"):
+        index_file(labelled_h5ad, tmp_path / "other", toy_model, "kind", FP32, ignore=("c",))
 
 
 def test_vectors_that_lie_with_the_cells_are_taken(toy_model, labelled_h5ad, tmp_path, monkeypatch):
@@ -75,7 +94,7 @@ def test_the_recall_of_an_approximate_index_is_told(toy_model, labelled_h5ad, tm
     assert "factory HNSW32,SQ8" in summary.report()
 
 
-@pytest.mark.parametrize(("label", "told"), [("cell_typ", "cell_type"), ("nothing", "empty for all 1,100 cells")])
+@pytest.mark.parametrize(("label", "told"), [("cell_typ", "cell_type"), ("nothing", "1,100 cells: no label")])
 def test_a_column_that_cannot_be_used_shows_before_the_work(
     toy_model, labelled_h5ad, tmp_path, monkeypatch, label, told
 ):

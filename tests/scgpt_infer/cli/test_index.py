@@ -19,7 +19,7 @@ def index(*words: object) -> int:
 
 
 def test_the_options_are_those_of_a_job_with_the_same_defaults():
-    own = {"cells", "model", "label", "output", "kind", "quiet", "as_json"}
+    own = {"cells", "model", "label", "output", "kind", "ignore", "exclude", "quiet", "as_json"}
     words = ["cells.h5ad", "--model", "demo", "--label", "cell_type", "-o", "ref.index"]
     parsed = command.make_context("index", words).params
     fields = {field.name: field.default for field in dataclasses.fields(EmbedOptions)}
@@ -30,7 +30,7 @@ def test_cells_are_indexed_and_others_labelled_by_them(toy_model, toy_h5ad, tmp_
     assert index(toy_h5ad, "--label", "kind", "--model", toy_model, "-o", tmp_path / "ref.index", *RUN) == 0
     printed = capsys.readouterr()
     assert "1,099 cells of 2 labels indexed" in printed.out
-    assert "0 cells without a label, 1 without an embedding" in printed.out
+    assert "left out: 1 cells: no embedding" in printed.out
     assert "row 5 (cell-5): all values are zero" in printed.out
     assert "1,100 of 1,100 cells" in printed.err
     words = ["annotate", toy_h5ad, "--model", toy_model, "--reference", tmp_path / "ref.index", "-k", 1]
