@@ -25,15 +25,18 @@ __all__ = ["RECORD", "bytes_needed", "held", "open_h5ad"]
 RECORD = "scgpt_infer"
 """Key under ``uns`` that the facts of a run are written under."""
 
+_NAME_BYTES = 64  # where it lies, and its letters
+
 
 def bytes_needed(target: Target) -> int:
-    """Room for the copy and the embedding."""
-    copy = 0 if target.source is None else target.source.stat().st_size
-    if target.source is not None and target.obs_only:
-        copy -= _matrix_bytes(target.source)
+    """Room for the copy, or the names without one, and the result."""
+    if target.source is None:
+        kept = (target.n_cells + len(target.genes)) * _NAME_BYTES
+    else:
+        kept = target.source.stat().st_size - (_matrix_bytes(target.source) if target.obs_only else 0)
     columns = len(target.columns) * target.n_cells * 4
     words = sum(len(word.encode()) + 32 for column in target.columns for word in column.words)
-    return copy + target.n_cells * target.dim * 4 + columns + words + 65536
+    return kept + target.n_cells * target.dim * 4 + columns + words + 65536
 
 
 def held(path: Path, key: str) -> tuple[bool, str | None]:

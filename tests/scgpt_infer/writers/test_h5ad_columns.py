@@ -172,3 +172,8 @@ def test_room_is_asked_for_the_columns_too(toy_h5ad, tmp_path):
     assert write(wanted).stat().st_size <= h5ad.bytes_needed(wanted)
     plain = replace(wanted, columns=())
     assert h5ad.bytes_needed(wanted) - h5ad.bytes_needed(plain) >= 4 * 4 * N_CELLS
+
+
+def test_room_is_asked_for_names_where_there_is_no_file_to_copy(tmp_path):
+    wanted = target(None, tmp_path / "out.h5ad", n_cells=20_000, genes=tuple(f"gene {place}" for place in range(9000)))
+    assert write(wanted).stat().st_size <= h5ad.bytes_needed(wanted)
