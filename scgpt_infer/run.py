@@ -24,7 +24,7 @@ from scgpt_runtime.cells import CellBlock, Result
 from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import CellsError, DeviceError, DeviceLostError, DeviceMemoryError, InternalError
 
-__all__ = ["FULL", "LOST", "Answering", "Progress", "Tally", "run"]
+__all__ = ["FULL", "LOST", "Answering", "Progress", "Tally", "peak_bytes", "run"]
 
 LOST = "the device was lost"
 """Why rows have no result that were not done when a GPU stopped working."""
@@ -140,7 +140,7 @@ def run(
     seconds = {stage: spent - before.get(stage, 0.0) for stage, spent in engine.timings.items()}
     seconds["write"] = rows.write_seconds
     wall_seconds = time.perf_counter() - started
-    return Tally(rows.done, tuple(rows.bad), rows.longest, seconds, wall_seconds, _peak_bytes())
+    return Tally(rows.done, tuple(rows.bad), rows.longest, seconds, wall_seconds, peak_bytes())
 
 
 @dataclass(slots=True)
@@ -237,6 +237,7 @@ def _refuse_nothing(n_cells: int, bad: list[BadCell]) -> None:
     )
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """Most memory that this process has held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux

@@ -54,7 +54,8 @@ def open_csv(target: Target) -> Iterator[Sink]:
         table_path.open("wb", buffering=0) as file,
     ):
         sink = CsvSink(target, file, {record: record_path, target.path: table_path})
-        sink.append([["cell", *(column.name for column in target.columns), *_vector_names(target), "error"]])
+        errors = ["error"] if target.row == "cell" else []
+        sink.append([[target.row, *(column.name for column in target.columns), *_vector_names(target), *errors]])
         yield sink
 
 
@@ -77,7 +78,7 @@ class CsvSink:
                 name,
                 *(texts[row] for texts in told),
                 *(missing if reason else map("%.9g".__mod__, vectors[row])),
-                reason,
+                *([reason] if self.target.row == "cell" else []),
             ]
             for row, (name, reason) in enumerate(zip(names, part.reasons, strict=True))
         )

@@ -1,4 +1,5 @@
-"""``.npy``: the bare (n_cells, dim) float32 array; cell names in ``x.cells.txt`` and the run in ``x.npy.json``.
+"""``.npy``: the bare (n_cells, dim) float32 array; cell names in ``x.cells.txt`` and the run in ``x.npy.json``. Genes
+have their names in ``x.genes.txt``.
 
 Rows are appended as they come: no memory map, since a full disk would kill the process instead of raising.
 """
@@ -26,8 +27,8 @@ from scgpt_runtime.errors import OutputError
 
 __all__ = ["BESIDE", "bytes_needed", "open_npy"]
 
-BESIDE = (".cells.txt", ".npy.json")
-"""Suffixes of the files that lie beside the array."""
+BESIDE = (".cells.txt", ".genes.txt", ".npy.json")
+"""Suffixes of the files that may lie beside the array."""
 
 _NAME_BYTES = 32
 
@@ -51,7 +52,7 @@ def open_npy(target: Target) -> Iterator[Sink]:
             f"{target.path} is to hold {', '.join(column.name for column in target.columns)}, and .npy holds vectors "
             "alone. Name a .h5ad, .parquet, .csv, .json or .jsonl file."
         )
-    names, record = (target.path.with_suffix(suffix) for suffix in BESIDE)
+    names, record = target.path.with_suffix(f".{target.row}s.txt"), target.path.with_suffix(BESIDE[-1])
     with (
         beside(target.path) as array_path,
         beside(names) as names_path,
@@ -85,7 +86,7 @@ class NpySink:
     def commit(self, record: Record) -> None:
         """Give all three files their names, the array last."""
         with output_errors(self.target.path):
-            self.temporaries[self.target.path.with_suffix(BESIDE[1])].write_bytes(record_json(record))
+            self.temporaries[self.target.path.with_suffix(BESIDE[-1])].write_bytes(record_json(record))
             sync_together(self.temporaries)
 
 

@@ -50,11 +50,12 @@ def open_parquet(target: Target) -> Iterator[Sink]:
     kinds = {True: pa.dictionary(pa.int32(), pa.string()), False: pa.float32()}
     columns = [(column.name, kinds[bool(column.words)]) for column in target.columns]
     vectors = [("embedding", pa.list_(pa.float32(), target.dim))] if target.with_vectors else []
-    schema = pa.schema([("cell", pa.string()), *columns, *vectors, ("error", pa.string())])
-    words = [column.name for column in target.columns if column.words]
+    errors = [("error", pa.string())] if target.row == "cell" else []
+    schema = pa.schema([(target.row, pa.string()), *columns, *vectors, *errors])
+    repeated = [*(name for name, _ in errors), *(column.name for column in target.columns if column.words)]
     with beside(target.path) as temporary:
         with output_errors(target.path):
-            writer = pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=["error", *words])
+            writer = pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=repeated)
         try:
             yield ParquetSink(target, temporary, schema, writer)
         finally:
@@ -79,7 +80,8 @@ class ParquetSink:
         arrays = [pa.array(names, pa.string()), *(_array(column, part) for column in self.target.columns)]
         if self.target.with_vectors:
             arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(part.vectors.ravel()), self.target.dim))
-        arrays.append(pa.array([reason or None for reason in part.reasons], pa.string()))
+        if self.target.row == "cell":
+            arrays.append(pa.array([reason or None for reason in part.reasons], pa.string()))
         with output_errors(self.target.path):
             self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
 

@@ -122,6 +122,9 @@ class Target:
         Whether a format that can do without the vectors keeps them; ``.h5ad`` and ``.npy`` always do.
     prefix
         What the names of columns begin with where they lie among the user's own (``obs``).
+    row
+        What a row is of. Tables head their first column with it, and tell errors of cells alone: nothing else is in a
+        result without a vector.
     """
 
     path: Path
@@ -137,6 +140,7 @@ class Target:
     kind: Kind = "embeddings"
     with_vectors: bool = True
     prefix: str = "scgpt_"
+    row: Literal["cell", "gene"] = "cell"
 
 
 class Sink(Protocol):
