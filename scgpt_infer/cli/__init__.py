@@ -20,6 +20,7 @@ COMMANDS = (
     "embed",
     "annotate",
     "index",
+    "genes",
     "learn",
     "report",
     "demo",
