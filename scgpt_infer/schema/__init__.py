@@ -4,6 +4,7 @@ The command line and the server tell results in this one form. It knows no file 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -47,12 +48,13 @@ def line_schema(kind: str) -> dict[str, Any]:
 
 def run_facts(record: Mapping[str, str | int | float]) -> dict[str, str | int | float]:
     """Those facts of a run that documents tell: what decided the answers, and nothing of the file."""
-    names, prefixes = _told()
-    return {name: fact for name, fact in record.items() if name in names or name.startswith(prefixes)}
+    told = _told()
+    return {name: fact for name, fact in record.items() if told.fullmatch(name)}
 
 
 @cache
-def _told() -> tuple[frozenset[str], tuple[str, ...]]:
-    """The facts that the schema has a place for, by name or by what their name begins with."""
+def _told() -> re.Pattern[str]:
+    """The names of facts that the schema has a place for."""
     run = schema()["$defs"]["run"]
-    return frozenset(run["properties"]), tuple(pattern.removeprefix("^") for pattern in run["patternProperties"])
+    patterns = [f"{pattern.removeprefix('^')}.*" for pattern in run["patternProperties"]]
+    return re.compile("|".join([*map(re.escape, run["properties"]), *patterns]))

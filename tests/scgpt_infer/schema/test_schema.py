@@ -98,17 +98,13 @@ def test_a_cell_type_may_have_its_embedding():
     CHECK.validate(changed("cell_types", lambda document: document["cells"][0].update(embedding=[0.5])))
 
 
-def test_facts_of_the_file_and_of_the_machine_are_not_told():
-    record = {
-        "model": "m",
-        "seed": 1,
-        "annotation_top": 3,
-        "counts": "X",
-        "n_genes": 5,
-        "threads": 2,
-        "gene_col": "index",
-    }
-    assert schema.run_facts(record) == {"model": "m", "seed": 1, "annotation_top": 3}
+def test_facts_of_the_file_the_machine_and_the_output_are_not_told():
+    told = {"model": "m", "seed": 1, "annotation_top": 3, "annotation_prefix_length": 2}
+    others = {"counts": "X", "n_genes": 5, "threads": 2, "gene_col": "index", "annotation_prefix": "scgpt_", "seeds": 1}
+    assert schema.run_facts(told | others) == told
+    for name in others:
+        with pytest.raises(ValidationError):
+            CHECK.validate(changed("embeddings", lambda document, name=name: document["run"].update({name: 1})))
 
 
 def test_numbers_come_back_bit_for_bit_from_the_fewest_digits():
