@@ -175,7 +175,10 @@ def _map(
     placed = np.flatnonzero(has_vector)
     rows = evenly(placed, options.max_cells)
     if options.umap_key is None:
-        say(f"placing {len(rows):,} cells on the map (the first time umap compiles itself, which takes half a minute)")
+        say(
+            f"placing {len(rows):,} cells on the map; UMAP takes about a minute for 100,000 cells, and half a minute "
+            "more the first time"
+        )
         places, told = umap_places(file.vectors(file.key(options.key), rows))
     else:
         places, told = _stored_places(file, options.umap_key, rows), f"obsm[{options.umap_key!r}] of the file"

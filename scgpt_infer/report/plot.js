@@ -71,7 +71,7 @@ class Plot {
   get radius() {
     const { clientWidth, clientHeight } = this.canvas;
     const room = Math.sqrt((clientWidth * clientHeight) / this.x.length);
-    return clamp(0.22 * room, 0.8, 2.6) * Math.min(this.zoom ** 0.3, 2.5);
+    return clamp(0.17 * room, 0.8, 3) * Math.min(this.zoom ** 0.3, 2.5);
   }
 
   // Draw all cells and count them. index: number of each cell; table: packed colour of each number; loud: which numbers
