@@ -113,7 +113,8 @@ class Annotation:
             codes[good], confidences[good] = self.labeller.ranked(
                 np.asarray(result.outputs["cell"], np.float32)[good], part.vectors[good], self.top
             )
-        best = np.where(confidences[:, 0] < self.unknown_below, self.words.index(UNKNOWN), codes[:, 0])
+        unsure = good & ~(confidences[:, 0] >= self.unknown_below)  # NaN, of a cell that nothing has a label for, too
+        best = np.where(unsure, self.words.index(UNKNOWN), codes[:, 0])
         columns = {"label": best.astype(np.int32), "confidence": confidences[:, 0]}
         for place in range(self.top):
             columns |= {f"label_{place + 1}": codes[:, place], f"confidence_{place + 1}": confidences[:, place]}

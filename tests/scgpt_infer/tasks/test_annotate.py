@@ -98,6 +98,15 @@ def test_a_cell_without_a_vector_has_no_label_and_is_not_asked_about():
     np.testing.assert_allclose(unit, [[0.6, 0.8]], rtol=1e-6)
 
 
+def test_a_cell_that_nothing_has_a_label_for_is_unknown():
+    class Silent(Unsure):
+        def ranked(self, raw, unit, top):
+            return np.full((len(raw), top), -1, np.int32), np.full((len(raw), top), np.nan, np.float32)
+
+    part = Annotation(Silent(), top=1, unknown_below=0)(result([[3, 4], [0, 2]], [0, CellFault.NO_COUNTS]))
+    assert part.columns["label"].tolist() == [0, -1], "a cell without a vector has no label at all"
+
+
 def test_more_candidates_than_labels_are_left_empty():
     part = Annotation(Classifier(Head(), LABELS, {}), top=5, unknown_below=0)(result(LOGITS))
     assert (part.columns["label_4"] == -1).all()
