@@ -14,6 +14,7 @@ __all__ = ["origin", "quality"]
 Fact = str | int | float
 Record = Mapping[str, Fact]
 
+_OURS = "annotation_"
 _VALUES = {
     "integer": "whole numbers",
     "log1p": "log1p of normalised counts",
@@ -87,7 +88,7 @@ def origin(found: Findings) -> Iterator[str]:
             "Vector id": _told(record, ("vector_id",), lambda told: f"{told}: vectors with this id can be compared"),
             "Weights": _told(record, ("weights_sha256",), lambda told: f"sha256 {told}"),
             "Ran on": _told(record, ("provider", "precision", "device"), _ran_on),
-            "Labels from": _told(record, ("annotation_from",), str),
+            "Labels from": _labels_from(record),
             "Settings": _told(record, ("seed", "ties", "sample"), "seed {}; ties: {}; long cells: {}".format),
             "Software": _told(record, ("version",), lambda version: f"scgpt-infer {version}"),
         }
@@ -99,6 +100,15 @@ def origin(found: Findings) -> Iterator[str]:
         "<details><summary>The whole record, uns[&quot;scgpt_infer&quot;]</summary>"
         f'<table class="record"><tbody>{lines}</tbody></table></details>'
     )
+
+
+def _labels_from(record: Record) -> str | None:
+    """What knew the labels, and all that the record has of it."""
+    facts = {name.removeprefix(_OURS): value for name, value in record.items() if name.startswith(_OURS)}
+    if "from" not in facts:
+        return None
+    more = [f"{name.replace('_', ' ')} {facts[name]}" for name in sorted(facts) if name not in ("from", "prefix")]
+    return "; ".join([str(facts["from"]), *more])
 
 
 def _ran_on(provider: Fact, precision: Fact, device: Fact) -> str:

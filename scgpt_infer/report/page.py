@@ -100,8 +100,8 @@ def _types(found: Findings) -> Iterator[str]:
     rule = f" Where the best label is less sure than {below:g}, it is unknown." if isinstance(below, float) else ""
     repeat = f" Colours repeat after {TONES} labels." if len(found.label.words) > TONES else ""
     yield (
-        f'<p class="note">Confidence is that of the first label, from 0 to 1; the quartiles are those of half of '
-        f"the label’s cells.{rule}{repeat}</p>"
+        '<p class="note">Confidence is that of the first label, from 0 to 1. Half of a label’s cells lie between its '
+        f"quartiles.{rule}{repeat}</p>"
     )
     rows = [
         _type(of, of.cells / labelled, tone) for of, tone in zip(found.figures, tones(found.label.words), strict=True)

@@ -88,6 +88,7 @@ def test_figures_are_told_in_words(told):
         "toy, vectors 8 wide",
         "0123456789abcdef",
         "cpu, fp32",
+        "classifier; unknown below 0.5",
         "weights_sha256 " + "ab" * 32,
     ):
         assert words in text, words
