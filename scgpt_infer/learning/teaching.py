@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["learn"]
 
+_SETTINGS = ("max_length", "seed", "ties", "sample", "genes")
 _DEFAULTS = EmbedOptions()
 _USUAL = LearnOptions()
 
@@ -109,7 +110,7 @@ def learn(
         held_out=held_out,
         tried=fitted.tried,
         vectors_from=summary.why,
-        notes=tuple(_notes(found, fitted, how)),
+        notes=tuple(_notes(found, fitted, how, options)),
         wall_seconds=time.perf_counter() - began,
     )
 
@@ -175,7 +176,10 @@ def _content(found: Chosen, vectors: NDArray[np.float32]) -> str:
     return digest.hexdigest()
 
 
-def _notes(found: Chosen, fitted: Fit, how: LearnOptions) -> Iterator[str]:
+def _notes(found: Chosen, fitted: Fit, how: LearnOptions, options: EmbedOptions) -> Iterator[str]:
+    other = [name for name in _SETTINGS if getattr(options, name) != getattr(_DEFAULTS, name)]
+    if other:
+        yield f"The vectors were made with other settings than the bundle's ({', '.join(other)}): annotate with the same."
     if found.groups is None:
         yield _RANDOM_FOLDS
     else:

@@ -138,6 +138,13 @@ def test_classes_that_one_donor_alone_has_are_named(labelled, toy_model, tmp_pat
     assert any("in one donor alone: a, c" in note for note in found.notes)
 
 
+def test_settings_that_the_bundle_does_not_have_are_named(file, toy_model, tmp_path):
+    options = EmbedOptions(provider="cpu", max_length=12, seed=3)
+    found = learn(file, "kind", tmp_path / "taught", model=toy_model, options=options)
+    assert any("(max_length, seed): annotate with the same" in note for note in found.notes)
+    assert found.taught.vector_id not in Bundle.open(tmp_path / "taught").manifest.vector_ids.values()
+
+
 def test_json_is_whole(taught):
     told = json.loads(taught[0].to_json())
     assert told["taught"]["classes"][0]["label"] == "a"
