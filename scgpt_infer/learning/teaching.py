@@ -179,7 +179,7 @@ def _content(found: Chosen, vectors: NDArray[np.float32]) -> str:
 def _notes(found: Chosen, fitted: Fit, how: LearnOptions, options: EmbedOptions) -> Iterator[str]:
     other = [name for name in _SETTINGS if getattr(options, name) != getattr(_DEFAULTS, name)]
     if other:
-        yield f"The vectors were made with other settings than the bundle's ({', '.join(other)}): annotate with the same."
+        yield f"The vectors have other settings than the bundle ({', '.join(other)}): annotate with the same."
     if found.groups is None:
         yield _RANDOM_FOLDS
     else:
