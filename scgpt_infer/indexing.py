@@ -91,8 +91,9 @@ class IndexSummary:
         ]
         if self.recall is not None:
             lines.append(
-                f"  recall     {self.recall.share:.2%} of the {self.recall.k} nearest cells are found "
-                f"(exact search, {self.recall.queries:,} reference cells as queries)"
+                f"  recall     {self.recall.share:.2%} of the {self.recall.k} nearest cells are found, and "
+                f"{self.recall.lost:.2%} of the queries find less than half ({self.recall.queries:,} reference cells, "
+                "against exact search)"
             )
         width = max(map(len, list(self.counts)[:SHOWN]))
         lines += [f"    {label:<{width}}  {count:>9,}" for label, count in list(self.counts.items())[:SHOWN]]

@@ -45,7 +45,8 @@ Examples:
     type=click.Choice(("auto", "exact", "hnsw", "ivfpq")),
     default="auto",
     show_default=True,
-    help="exact looks at every cell; hnsw is for millions, ivfpq for more than memory holds. auto: by their number.",
+    help="exact looks at every cell; ivfpq is for millions, in little memory; hnsw is faster, takes more memory and "
+    "finds a little less. auto: exact or ivfpq, by the number of cells.",
 )
 @wanted_options
 @click.option("--key", help="Name under obsm of vectors that lie with the cells already.  [default: X_scGPT]")

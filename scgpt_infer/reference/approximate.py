@@ -62,9 +62,8 @@ def options_for(kind: FaissKind, n_cells: int, dim: int) -> FaissOptions:
         There are too few vectors for this kind.
     """
     if kind == "hnsw":
-        # With 100 in sight at construction, types of some hundred cells among a million hang together so loosely with
-        # the rest that a search does not find them: the whole recall of a rare type is lost, not a little of each.
-        return FaissOptions("HNSW32,SQ8", candidates=5, ef_construction=200, ef_search=128)
+        # With fewer in sight, more searches never come to the type of their query, and find none of its neighbours.
+        return FaissOptions("HNSW32,SQ8", candidates=5, ef_construction=200, ef_search=256)
     if n_cells < LEAST_IVFPQ:
         raise OptionError(
             f"An ivfpq index needs at least {LEAST_IVFPQ:,} reference cells with a label, and there are {n_cells:,}. "

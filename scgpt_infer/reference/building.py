@@ -20,7 +20,7 @@ from scgpt_infer.writers.folder import published
 from scgpt_infer.writers.sink import write_all
 from scgpt_runtime.errors import CellsError, InternalError, OptionError
 
-__all__ = ["EXACT_UP_TO", "HNSW_UP_TO", "KINDS", "Kind", "LabelledVectors", "build", "kind_for"]
+__all__ = ["EXACT_UP_TO", "KINDS", "Kind", "LabelledVectors", "build", "kind_for"]
 
 Kind = Literal["auto", "exact", "hnsw", "ivfpq"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -28,9 +28,6 @@ Say = Callable[[str], None]
 
 EXACT_UP_TO = 200_000
 """Cells that are all looked at for each query: on two cores that takes 2 ms (``benchmarks/reference.py``)."""
-
-HNSW_UP_TO = 5_000_000
-"""Cells whose HNSW graph is held in memory, 0.8 GB a million at 512 wide. More go into 72 bytes each."""
 
 RECALL_K = 10
 RECALL_QUERIES = 1000
@@ -76,7 +73,7 @@ def kind_for(kind: Kind, n_cells: int) -> Literal["exact", "hnsw", "ivfpq"]:
     if kind not in KINDS:
         raise OptionError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}.")
     if kind == "auto":
-        kind = "exact" if n_cells <= EXACT_UP_TO else "hnsw" if n_cells <= HNSW_UP_TO else "ivfpq"
+        kind = "exact" if n_cells <= EXACT_UP_TO else "ivfpq"
     if kind != "exact":
         approximate.check()
     return kind
@@ -187,7 +184,8 @@ def _recall(index: Approximate, vectors: NDArray[np.float32]) -> Recall:
     right = _others(nearest(queries, vectors, k + 1).rows, own)[:, :k]
     found = _others(reranked(queries, vectors, index.candidates(queries, k + 1), k + 1).rows, own)[:, :k]
     hits = (right[:, :, None] == found[:, None, :]).any(axis=2)
-    return Recall(k, len(own), float(hits.mean()) if hits.size else 1.0)
+    shares = hits.mean(axis=1) if k else np.ones(len(own))  # a single cell has no neighbours to miss
+    return Recall(k, len(own), float(shares.mean()), float((shares < 0.5).mean()))
 
 
 def _others(rows: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:

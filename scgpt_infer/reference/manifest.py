@@ -58,11 +58,22 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Share of the ``k`` nearest cells that approximate search finds, over ``queries`` cells of the reference."""
+    """How many of the nearest cells approximate search finds, asked for cells of the reference.
+
+    Attributes
+    ----------
+    k, queries
+        Nearest cells of each query, and number of queries.
+    share
+        Found, of all.
+    lost
+        Queries that find less than half of theirs, of all: a mean over all may hide them.
+    """
 
     k: int
     queries: int
     share: float
+    lost: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,9 @@ def test_recall_is_measured_when_the_index_is_built(approximate):
     queries = approximate.vectors[rows]
     sides = [approximate.search(queries, 11).rows, nearest(queries, approximate.vectors, 11).rows]
     found, right = ([set(row) - {own} for row, own in zip(side, rows.tolist(), strict=True)] for side in sides)
-    share = np.mean([len(a & b) / 10 for a, b in zip(found, right, strict=True)])
-    assert recall.share == pytest.approx(share, abs=0.002)
+    shares = np.array([len(a & b) / 10 for a, b in zip(found, right, strict=True)])
+    assert recall.share == pytest.approx(shares.mean(), abs=0.002)
+    assert recall.lost == pytest.approx((shares < 0.5).mean(), abs=0.002)
     assert approximate.facts["reference_recall"] == recall.share
 
 

@@ -204,10 +204,9 @@ def test_the_record_says_which_index_gave_the_labels(index):
     assert index.facts["reference_kind"] == "exact"
 
 
-def test_small_references_are_searched_exactly_and_large_ones_by_kind(monkeypatch):
+def test_small_references_are_searched_exactly_and_large_ones_by_codes(monkeypatch):
     assert kind_for("auto", building.EXACT_UP_TO) == "exact"
-    assert kind_for("auto", building.EXACT_UP_TO + 1) == "hnsw"
-    assert kind_for("auto", building.HNSW_UP_TO + 1) == "ivfpq"
+    assert kind_for("auto", building.EXACT_UP_TO + 1) == "ivfpq"
     with pytest.raises(OptionError, match="flat"):
         kind_for("flat", 10)
     monkeypatch.setattr("scgpt_infer.reference.approximate.find_spec", lambda name: None)
