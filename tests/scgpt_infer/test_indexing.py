@@ -2,19 +2,23 @@
 
 import dataclasses
 import json
+import os
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 
-from scgpt_infer import embed_file
+from scgpt_infer.annotating import AnnotateOptions
+from scgpt_infer.api import annotate, embed_file
 from scgpt_infer.indexing import index_file
 from scgpt_infer.job import Job
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.reference import IndexManifest, ReferenceIndex, approximate
 from scgpt_runtime.errors import CellsError, DeviceLostError, MissingDependencyError, OptionError, OutputError
 
+DATA = os.environ.get("SCGPT_INFER_DATA")
 FP32 = EmbedOptions(provider="cpu", precision="fp32")
 
 
@@ -125,3 +129,16 @@ def test_a_device_that_is_lost_leaves_nothing_and_says_how_to_keep_rows(
     with pytest.raises(DeviceLostError, match=r"GPU 0 stopped working\. Nothing was indexed.*scgpt-infer embed"):
         index_file(labelled_h5ad, tmp_path / "ref.index", toy_model, "cell_type", FP32)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.data
+@pytest.mark.skipif(DATA is None, reason="SCGPT_INFER_DATA names no folder of real data")
+def test_real_cells_get_the_labels_of_their_nearest_of_another_half(tmp_path):
+    cells = ad.read_h5ad(Path(str(DATA)) / "pbmc3k_labelled.h5ad")
+    known, asked = cells[::2].copy(), cells[1::2].copy()
+    index_file(known, tmp_path / "ref.index", "demo", "cell_type")
+    told = annotate(asked, model="demo", how=AnnotateOptions(reference=tmp_path / "ref.index"))
+    right = told.obs["scgpt_label"].astype(str) == asked.obs["cell_type"].astype(str)
+    assert right.mean() > 0.8  # 0.85, of the demo model
+    sure = told.obs["scgpt_confidence"] == 1
+    assert right[sure].mean() > right.mean()
