@@ -4,25 +4,22 @@ In: an open source, `Answers`, a task, options. Out: the finished result and a `
 """
 
 import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scgpt_infer.answers import Answers
+from scgpt_infer.attaching import Attaching
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import check_disk, check_key, target_of
 from scgpt_infer.readers import CellSource
-from scgpt_infer.readers.source import TabledCells
 from scgpt_infer.run import Progress, Tally, run
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks import Task
 from scgpt_infer.writers import Sink, Target, writer_of
-from scgpt_infer.writers.h5ad import RECORD
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_infer.writers.sink import Part, Record
-from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import DeviceError, OptionError
 
 if TYPE_CHECKING:
@@ -117,19 +114,21 @@ class Job:
         inplace
             Add to the object itself.
         """
+        place = Attaching(cells, self.source, self.n_cells, self.key, self.task.columns, self.prefix)
+        place.check()
         sink = MemorySink.of(self.n_cells, self.answers.dim, self.task.columns)
         output = f'obsm["{self.key}"]' if inplace else "The attribute `finished` of this error, an AnnData,"
         try:
             tally = self._run(sink, output)
         except DeviceError as error:
             if sink.record:  # rows were done before
-                error.finished = _attached(self, cells, sink, inplace)
+                error.finished = place.attached(sink, inplace)
             raise
         if tally.bad:
             first = tally.bad[0]
             told = (len(tally.bad), tally.n_cells, first.name, first.reason)
             _log.warning("%d of %d cells have no embedding (NaN); the first is %s: %s", *told)
-        return _attached(self, cells, sink, inplace), self.answers.facts.summary(tally, None)
+        return place.attached(sink, inplace), self.answers.facts.summary(tally, None)
 
     def gathered(self, progress: Progress | None = None) -> tuple[MemorySink, Summary]:
         """Do the job, and keep its rows in memory for what needs all of them.
@@ -176,53 +175,6 @@ class _Both:
     def commit(self, record: Record) -> None:
         for sink in self.sinks:
             sink.commit(record)
-
-
-def _attached(job: Job, cells: "AnnData | Path | str", sink: MemorySink, inplace: bool) -> "AnnData":
-    """The cells with their result: the caller's object, or a copy that shares nothing with it."""
-    import pandas as pd
-
-    limit = job.options.limit
-    if isinstance(cells, (str, Path)):
-        found = _loaded(job)
-    elif inplace:
-        found = cells
-    else:
-        found = (cells if limit is None else cells[:limit]).to_memory(copy=True)
-    found.obsm[job.key] = sink.vectors
-    for column in job.task.columns:
-        values = sink.columns[column.name]
-        if column.words:
-            values = pd.Categorical.from_codes(values, list(column.words))
-        found.obs[f"{job.prefix}{column.name}"] = values
-    found.uns[RECORD] = dict(sink.record)
-    return found
-
-
-def _loaded(job: Job) -> "AnnData":
-    """The cells of a file: all that an h5ad file has, of other formats the matrix, the names and obs."""
-    import pandas as pd
-    from anndata import AnnData, read_h5ad
-    from scipy import sparse
-
-    path = job.source.path
-    if path is not None and path.suffix.lower() == ".h5ad":
-        found = read_h5ad(path)
-        return found if job.n_cells == found.n_obs else found[: job.n_cells].copy()
-    blocks = [
-        sparse.csr_matrix((block.data, block.indices, block.indptr), shape=(block.n_cells, job.source.n_genes))
-        for block in job.source.blocks(RANGE_ROWS, job.n_cells)
-    ]
-    names = {name: list(column) for name, column in job.source.gene_names.items()}
-    var = pd.DataFrame(names, index=pd.Index(names.pop("index")))
-    obs = (
-        job.source.cell_table().iloc[: job.n_cells].copy()
-        if isinstance(job.source, TabledCells)
-        else pd.DataFrame(index=pd.Index(job.source.cell_names(0, job.n_cells)))
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Variable names are not unique")  # as symbols of 10x's genes are
-        return AnnData(sparse.vstack(blocks, format="csr"), obs=obs, var=var)
 
 
 def check_inplace(cells: "AnnData | Path | str", inplace: bool, options: EmbedOptions) -> None:

@@ -1,0 +1,145 @@
+"""The result of a job in an AnnData object: the caller's own, a copy of it, or one that is made of a file.
+
+In: open cells, a `MemorySink` that is full. Out: an AnnData. Columns of ``obs`` follow the rules of ``.h5ad`` outputs:
+none of the user's is replaced, and none of an earlier run stays beside fewer candidates.
+"""
+
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scgpt_infer.readers import CellSource
+from scgpt_infer.readers.source import TabledCells
+from scgpt_infer.writers.h5ad import RECORD
+from scgpt_infer.writers.h5ad_columns import refuse_others
+from scgpt_infer.writers.memory import MemorySink
+from scgpt_infer.writers.sink import Column, Record, Target
+from scgpt_runtime.engine import RANGE_ROWS
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["Attaching"]
+
+_OURS = "scgpt_"
+_FACT = "obs_columns"  # of the record: our columns whose names do not begin so, a line each
+
+
+@dataclass(frozen=True, slots=True)
+class Attaching:
+    """What is added to cells.
+
+    Attributes
+    ----------
+    cells
+        An AnnData object, or the path of a file.
+    source
+        The same, open.
+    n_cells
+        Those of them that are taken, from the first.
+    key
+        Name of the embedding under ``obsm``.
+    columns
+        Columns that ``obs`` gets.
+    prefix
+        What their names begin with.
+    """
+
+    cells: "AnnData | Path | str"
+    source: CellSource
+    n_cells: int
+    key: str
+    columns: tuple[Column, ...]
+    prefix: str
+
+    def check(self) -> None:
+        """Make sure that no column of the user's would be replaced.
+
+        Raises
+        ------
+        OutputError
+            When one would.
+        """
+        target = Target(
+            Path(), self.n_cells, 0, self.key, self.source.cell_names, columns=self.columns, prefix=self.prefix
+        )
+        refuse_others(self.source.cell_columns, self._recorded(), target)
+
+    def attached(self, sink: MemorySink, inplace: bool) -> "AnnData":
+        """The cells with their result: the caller's object, or a copy that shares nothing with it."""
+        import pandas as pd
+
+        recorded = self._recorded()
+        if isinstance(self.cells, (str, Path)):
+            found = _loaded(self.source, self.n_cells)
+        else:
+            found = self.cells if inplace else _copied(self.cells, self.n_cells)
+        found.obsm[self.key] = sink.vectors
+        names = {f"{self.prefix}{column.name}": column for column in self.columns}
+        for name in _superseded(list(found.obs.columns), [*names], recorded):
+            del found.obs[name]
+        for name, column in names.items():
+            values = sink.columns[column.name]
+            found.obs[name] = pd.Categorical.from_codes(values, list(column.words)) if column.words else values
+        ours = [name for name in dict.fromkeys([*recorded, *names]) if name in found.obs and not name.startswith(_OURS)]
+        found.uns[RECORD] = {**sink.record, **({_FACT: "\n".join(ours)} if ours else {})}
+        return found
+
+    def _recorded(self) -> list[str]:
+        """Columns that the record of an earlier run names."""
+        if isinstance(self.cells, (str, Path)):
+            stored = self.source.stored(self.key)
+            record: Record = {} if stored is None else stored.record
+        else:
+            before = self.cells.uns.get(RECORD)
+            record = before if isinstance(before, Mapping) else {}
+        return str(record[_FACT]).split("\n") if _FACT in record else []
+
+
+def _superseded(there: list[str], names: list[str], recorded: list[str]) -> list[str]:
+    """Columns of ours that told more of each cell, such as more candidates, than those that are written."""
+    families = {_family(name) for name in names}
+    ours = [name for name in there if name.startswith(_OURS) or name in recorded]
+    return [name for name in ours if name not in names and _family(name) in families]
+
+
+def _family(name: str) -> str:
+    """The name without its rank."""
+    return re.sub(r"_\d+$", "", name)
+
+
+def _copied(cells: "AnnData", n_cells: int) -> "AnnData":
+    """The first cells of an object, in memory of their own."""
+    if n_cells == cells.n_obs:
+        return cells.to_memory(copy=True)
+    if cells.isbacked and cells.is_view:  # anndata makes no view of such a view
+        return cells.to_memory()[:n_cells].copy()
+    return cells[:n_cells].to_memory(copy=True)
+
+
+def _loaded(source: CellSource, n_cells: int) -> "AnnData":
+    """The cells of a file: all that an h5ad file has, of other formats the matrix, the names and obs."""
+    import pandas as pd
+    from anndata import AnnData, read_h5ad
+    from scipy import sparse
+
+    if source.path is not None and source.path.suffix.lower() == ".h5ad":
+        found = read_h5ad(source.path)
+        return found if n_cells == found.n_obs else found[:n_cells].copy()
+    blocks = [
+        sparse.csr_matrix((block.data, block.indices, block.indptr), shape=(block.n_cells, source.n_genes))
+        for block in source.blocks(RANGE_ROWS, n_cells)
+    ]
+    names = {name: list(column) for name, column in source.gene_names.items()}
+    var = pd.DataFrame(names, index=pd.Index(names.pop("index")))
+    obs = (
+        source.cell_table().iloc[:n_cells].copy()
+        if isinstance(source, TabledCells)
+        else pd.DataFrame(index=pd.Index(source.cell_names(0, n_cells)))
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Variable names are not unique")  # as symbols of 10x's genes are
+        return AnnData(sparse.vstack(blocks, format="csr"), obs=obs, var=var)
