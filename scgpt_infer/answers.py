@@ -103,7 +103,10 @@ def stored(source: CellSource, bundle: Bundle, options: EmbedOptions) -> Answers
 
 def _fits(record: Mapping[str, Any], source: CellSource, options: EmbedOptions) -> bool:
     """Whether the vectors are whole, and made of what is asked for now. Other cells may have lain with them since."""
-    if "incomplete" in record or not {*_RECORDED} <= {*record}:
+    if "incomplete" in record or not {*_RECORDED, "min_match", "n_cells"} <= {*record}:
+        return False
+    # Of fewer cells than the run had the others went; of more, some came, whose vectors the record says nothing of.
+    if source.n_cells > record["n_cells"] or max(record["min_match"], record["match_fraction"]) < options.min_match:
         return False
     asked = {name: getattr(options, name) for name in ("gene_col", "genes", "modality")} | {"counts": source.counts}
     return all(record.get(name) == value for name, value in asked.items() if value is not None)
@@ -183,8 +186,11 @@ class _StoredFacts:
         return str(self.found["key"])
 
     def record(self, n_cells: int, n_bad: int) -> Record:
-        """The record of the vectors: they are what they were."""
-        return {name: value for name, value in self.found.items() if not name.startswith("annotation_")}
+        """The record of the vectors: they are what they were, of the cells that are there."""
+        told = {
+            name: value for name, value in self.found.items() if not name.startswith(("annotation_", "obs_columns"))
+        }
+        return {**told, "n_cells": n_cells, "n_without_embedding": n_bad}
 
     def summary(self, tally: Tally, output: Path | None) -> Summary:
         """The run that made the vectors, with what this one did."""

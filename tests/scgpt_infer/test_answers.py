@@ -77,6 +77,30 @@ def test_a_record_that_does_not_fit_is_not_trusted(change, embedded, toy_model):
     assert found(cells, toy_model) is None
 
 
+def test_cells_that_came_later_have_no_vectors_of_the_record(embedded, toy_model):
+    cells = ad.read_h5ad(embedded)
+    others = cells[:10].copy()
+    others.obsm["X_scGPT"] = others.obsm["X_scGPT"][::-1].copy()
+    del others.uns["scgpt_infer"]
+    both = ad.concat([cells, others], uns_merge="first", index_unique="-")
+    assert both.uns["scgpt_infer"]["vector_id"] == cells.uns["scgpt_infer"]["vector_id"]
+    assert found(both, toy_model) is None
+
+
+def test_genes_that_are_too_few_now_were_too_few_then(embedded, toy_model):
+    cells = ad.read_h5ad(embedded)
+    cells.uns["scgpt_infer"] |= {"min_match": 0.1, "match_fraction": 0.3}
+    assert found(cells, toy_model, min_match=0.3) is not None
+    assert found(cells, toy_model, min_match=0.5) is None
+
+
+def test_the_record_tells_of_the_cells_that_are_there(embedded, toy_model, tmp_path, no_engine):
+    with api.Model.open(toy_model, EmbedOptions(limit=7), when_needed=True) as model:
+        model.embed_file(embedded, tmp_path / "few.h5ad", reuse=True)
+    record = ad.read_h5ad(tmp_path / "few.h5ad").uns["scgpt_infer"]
+    assert (record["n_cells"], record["n_without_embedding"]) == (7, 1)
+
+
 def test_a_record_that_lacks_facts_is_not_trusted(embedded, toy_model):
     cells = ad.read_h5ad(embedded)
     del cells.uns["scgpt_infer"]["precision"]
