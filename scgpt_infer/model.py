@@ -200,6 +200,7 @@ class Model:
 
     def _open_engine(self) -> Engine:
         if self._engine is None:
+            self._check_open()
             options = EngineOptions(
                 **{field.name: getattr(self.options, field.name) for field in fields(EngineOptions)}
             )

@@ -155,6 +155,13 @@ def test_a_closed_model_says_to_open_it_again(toy_adata, toy_h5ad, toy_model, tm
             call()
 
 
+def test_a_closed_model_opens_nothing_that_nobody_would_close(toy_model):
+    model = si.Model.open(toy_model, when_needed=True)
+    model.close()
+    with pytest.raises(OptionError, match=r"closed.*Open it again"):
+        _ = model.vector_id
+
+
 def test_key_and_limit_do_what_they_say(toy_adata, toy_h5ad, toy_model, tmp_path, reference):
     result = si.embed(toy_adata, model=toy_model, key="X_mine", limit=7)
     assert result.n_obs == 7
