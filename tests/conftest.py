@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from scgpt_runtime.gpus import Gpu
 
 GOLDEN = Path(__file__).parent / "golden"
+
+settings.register_profile("busy machines", deadline=None)  # no test is timed: benchmarks are
+settings.load_profile("busy machines")
 
 
 def pytest_configure() -> None:

@@ -72,7 +72,7 @@ def test_bad_words_are_told_without_a_traceback(words, told, capsys):
     ("text", "told"),
     [
         ('{"CD56+ NK": "natural killer"}', "--names names natural killer, which the model's classifier does not"),
-        ('{"CD56+ NK": [1]}', "every class is a text"),
+        ('{"CD56+ NK": [1]}', "every name is a text"),
         ("[1]", "cannot be read as JSON of labels"),
     ],
 )
