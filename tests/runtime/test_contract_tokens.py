@@ -145,7 +145,7 @@ def odd_rows(draw: st.DrawFn) -> Row:
     return indices, data
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     rows=st.lists(odd_rows(), max_size=4),
     columns=st.lists(st.integers(-1, 9), min_size=30, max_size=30),
@@ -210,7 +210,7 @@ def test_values_that_float32_cannot_tell_apart_are_one_value(columns) -> None:
     assert tokens[0] == tokens[1]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_storage_does_not_matter(rows, columns, data) -> None:
     """Explicit zeros, a value split over several entries, and any order of the entries give the same cell."""
