@@ -94,7 +94,8 @@ def embed_data(
 def _known(cells: AnnData, match: GeneMatch) -> AnnData:
     """A copy with the genes that the model knows."""
     known = match.columns >= 0
-    found = cells[:, known].to_memory(copy=True)
+    whole = cells.to_memory() if cells.isbacked and cells.is_view else cells  # anndata makes no view of such a view
+    found = whole[:, known].to_memory(copy=True)
     found.var["id_in_vocab"] = match.columns[known]
     return found
 

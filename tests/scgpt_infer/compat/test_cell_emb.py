@@ -39,6 +39,15 @@ def test_a_file_is_read_and_the_index_will_do_for_names(adata, reference, tmp_pa
         np.testing.assert_array_equal(embed_data(path, "demo", gene_col="index").obsm["X_scGPT"], reference)
 
 
+def test_a_view_of_a_backed_object_will_do(adata, reference, tmp_path):
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    found = embed_data(backed[3:9], "demo", gene_col="index")
+    np.testing.assert_array_equal(found.obsm["X_scGPT"], reference[3:9])
+    assert found.shape == (6, 80)
+    backed.file.close()
+
+
 @pytest.mark.parametrize(
     ("asked", "kept"), [(None, []), ("batch", ["batch"]), (["depth", "batch"], ["depth", "batch"])]
 )
