@@ -5,8 +5,8 @@ from pathlib import Path
 from anndata import AnnData
 
 import scgpt_infer as si
-from scgpt_infer.compat import scGPT, scGPTConfig
 from scgpt_infer.compat import embed_data as original_embed_data
+from scgpt_infer.compat import scGPT, scGPTConfig
 
 
 def one_call(cells: AnnData) -> AnnData:
