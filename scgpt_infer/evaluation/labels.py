@@ -27,6 +27,7 @@ __all__ = ["evaluate"]
 
 KEPT = (0.5, 0.7, 0.9, 0.95, 0.99)
 STEPS = 10
+ROUNDING = 1e-5  # what float32 shares of votes may add up to beyond 1
 NOTHING = "(none)"
 
 Text = NDArray[np.str_]
@@ -65,8 +66,8 @@ def evaluate(
     Raises
     ------
     OptionError
-        Not one value a cell; no cell has a true label; `words` names labels that the model does not know; or the
-        model can answer none of the true labels.
+        Not one value a cell; a confidence is not between 0 and 1; no cell has a true label; `words` names labels that
+        the model does not know; or the model can answer none of the true labels.
     MissingDependencyError
         scikit-learn is not installed.
     """
@@ -75,6 +76,7 @@ def evaluate(
     sure = np.full(len(owns), np.nan) if confidence is None else np.asarray(confidence, np.float64)
     columns = {name: np.asarray(values, str) for name, values in groups.items()}
     _check_lengths(len(owns), {"told": answers, "confidence": sure, **columns})
+    _check_confidence(sure)
     cells = _understood(owns, answers, labels, words, unknown)
     types = _types(metrics, cells)
     return Evaluation(
@@ -140,6 +142,15 @@ def _check_lengths(n_cells: int, values: Mapping[str, NDArray[Any]]) -> None:
     for name, found in values.items():
         if found.shape != (n_cells,):
             raise OptionError(f"There are {n_cells:,} true labels, and {name} has {len(found):,}. Give one a cell.")
+
+
+def _check_confidence(sure: NDArray[np.float64]) -> None:
+    wrong = sure[(sure < 0) | (sure > 1 + ROUNDING)]
+    if len(wrong):
+        raise OptionError(
+            f"{len(wrong):,} confidences are not between 0 and 1, such as {wrong[0]:g}. Divide percentages by 100; NaN "
+            "says that one is not known."
+        )
 
 
 def _types(metrics: Any, cells: _Cells) -> tuple[TypeFigures, ...]:

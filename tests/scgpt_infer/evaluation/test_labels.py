@@ -142,6 +142,8 @@ def test_a_model_that_can_answer_nothing_is_told_with_both_lists():
         ({"true": ["", "unknown"]}, "No cell has a true label"),
         ({"told": ["B"]}, "There are 2 true labels, and told has 1"),
         ({"confidence": [0.5]}, "and confidence has 1"),
+        ({"confidence": [0.5, 93.1]}, r"1 confidences are not between 0 and 1, such as 93\.1\. Divide"),
+        ({"confidence": [-0.5, 0.5]}, "such as -0.5"),
         ({"groups": {"donor": ["a"]}}, "and donor has 1"),
         ({"words": {"B": ("Bcell",)}}, "--names names Bcell, which the model's classifier does not; it knows B, T"),
     ],
