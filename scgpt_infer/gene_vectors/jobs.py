@@ -31,7 +31,7 @@ from scgpt_infer.run import Progress, Tally, peak_bytes
 from scgpt_infer.writers.sink import Record
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine
-from scgpt_runtime.errors import OptionError
+from scgpt_runtime.errors import CellsError, OptionError
 from scgpt_runtime.vocab import choose
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def in_cells(
     GenesError
         None of the genes that were asked for is known.
     CellsError
-        There is no such column, or no cell can be used.
+        There is no such column, no cell can be used, or no gene is seen in enough of them.
     """
     if how.per_cell:
         raise OptionError("Vectors of each cell's genes are written to a file as they come. Use genes_file.")
@@ -188,7 +188,13 @@ class _Job:
         columns = self.facts.match.columns
         ids = possible_genes(self.engine, columns, self.wanted)
         self.tick(0)
-        return means_in_cells(self.engine, self.source, columns, ids, self.groups, self.how.min_cells, self.tick)
+        found = means_in_cells(self.engine, self.source, columns, ids, self.groups, self.how.min_cells, self.tick)
+        if self.wanted.all and not len(found.ids):  # those that were asked for by name are told one by one
+            raise CellsError(
+                f"No gene is seen in {self.how.min_cells:,} cells or more{' of a group' if self.how.by else ''}, so "
+                f"there is no vector; there are {found.seen.n_cells:,} cells. Lower --min-cells (min_cells)."
+            )
+        return found
 
     def vectors(self, means: Means) -> GeneVectors:
         """Means with their names."""
@@ -235,12 +241,12 @@ class _Job:
         tally = Tally(seen.n_cells, tuple(seen.bad), seen.longest, self.engine.timings, wall, peak_bytes())
         without = int(np.count_nonzero(self.groups.codes < 0))
         tokens = self.engine.vocabulary.tokens
-        missing = () if self.wanted.all else tuple(tokens[t] for t in self.wanted.ids.tolist() if t not in {*ids})
+        lacking = () if self.wanted.all else self.wanted.ids[~np.isin(self.wanted.ids, ids)].tolist()
         return GeneSummary(
             **_told(self.facts.bundle, record, path, self.wanted),
             n_rows=n_rows,
             n_genes=len(ids),
-            missing=missing,
+            missing=tuple(tokens[token] for token in lacking),
             cells=self.facts.summary(tally, path),
             by=self.how.by or "",
             groups=self.groups.sizes if self.how.by else None,

@@ -143,6 +143,8 @@ def test_what_cannot_be_done_is_said(cells, tiny_bundle, monkeypatch):
     empty.obs["kind"] = ""
     with pytest.raises(CellsError, match="No cell has a value in the column 'kind'"):
         in_cells(empty, tiny_bundle, GeneOptions(by="kind"), PLAIN)
+    with pytest.raises(CellsError, match=r"No gene is seen in 1,000 cells or more, .*--min-cells"):
+        in_cells(cells, tiny_bundle, GeneOptions(min_cells=1000), PLAIN)
     with pytest.raises(OptionError, match="genes_file"):
         in_cells(cells, tiny_bundle, GeneOptions(per_cell=True), PLAIN)
     monkeypatch.setattr("scgpt_infer.gene_vectors.means.free_memory", lambda: 1000)
