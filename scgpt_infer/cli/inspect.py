@@ -18,6 +18,9 @@ __all__ = ["command", "report"]
 WIDTH = 110
 """Columns that long texts are wrapped to."""
 
+LONGEST = 60
+"""Letters of a name that are shown; --json has all."""
+
 
 @click.command("inspect", short_help="What a bundle says of itself.")
 @click.argument("bundle")
@@ -120,7 +123,7 @@ def _names(manifest: "Manifest") -> list[str]:
     for title, names in told.items():
         if names:
             more = f", and {len(names) - 20:,} more" if len(names) > 20 else ""
-            lines += ["", f"{title} ({len(names):,}): {', '.join(names[:20])}{more}"]
+            lines += ["", f"{title} ({len(names):,}): {', '.join(map(_short, names[:20]))}{more}"]
     return lines
 
 
@@ -131,7 +134,8 @@ def _taught(manifest: "Manifest") -> list[str]:
         return []
     apart = f"no two with the same {taught.by} ({taught.groups} in all)" if taught.by else "drawn at random"
     even = ", each class counted the same" if taught.balanced else ""
-    width = max(len(one.label) for one in taught.classes)
+    names = [_short(one.label) for one in taught.classes]
+    width = max(map(len, names))
     return [
         "",
         f"Classifier, taught by {taught.cells:,} cells with labels from {taught.column} ({taught.penalty} "
@@ -147,10 +151,16 @@ def _taught(manifest: "Manifest") -> list[str]:
         "",
         f"  {'class':<{width}}  precision  recall     F1     cells",
         *(
-            f"  {one.label:<{width}}  {one.precision:>9.3f}  {one.recall:>6.3f}  {one.f1:>5.3f}  {one.cells:>8,}"
-            for one in taught.classes
+            f"  {name:<{width}}  {one.precision:>9.3f}  {one.recall:>6.3f}  {one.f1:>5.3f}  {one.cells:>8,}"
+            for name, one in zip(names, taught.classes, strict=True)
         ),
     ]
+
+
+def _short(name: str) -> str:
+    """A name on one line; some ontologies have names of hundreds of letters."""
+    line = " ".join(name.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def _wrapped(title: str, text: str) -> str:

@@ -43,6 +43,11 @@ def test_inspect_says_where_zeros_are_tokens(tiny_bundle):
     assert told in report(replace(manifest, tokenizer=replace(manifest.tokenizer, include_zeros=True)))
 
 
+def test_inspect_shows_each_name_on_one_line(tiny_bundle):
+    manifest = replace(Bundle.open(tiny_bundle).manifest, labels=("T\ncell", "x" * 300))
+    assert f"Labels (2): T cell, {'x' * 59}…" in report(manifest).splitlines()
+
+
 def test_inspect_as_json_is_the_manifest(tiny_bundle, capsys):
     assert cli.run(["inspect", str(tiny_bundle), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((tiny_bundle / "manifest.json").read_text())
