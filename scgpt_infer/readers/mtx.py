@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scgpt_infer.readers.bare import BareCells
 from scgpt_infer.readers.features import SomeColumns, genes_of
 from scgpt_infer.readers.lines import Lines
 from scgpt_infer.readers.matrix import CsrRows, Rows
@@ -20,7 +21,7 @@ from scgpt_infer.readers.parsing import Entries, Fault, entries
 from scgpt_infer.readers.regroup import RegroupedRows
 from scgpt_infer.readers.source import CellsIn
 from scgpt_infer.readers.spool import MEMORY_BYTES, Tape, check_room
-from scgpt_infer.readers.text import TextCells, refuse_layer
+from scgpt_infer.readers.text import refuse_layer, text_cells
 from scgpt_infer.readers.text_kernels import Wrong
 from scgpt_runtime.errors import CellsError
 
@@ -52,7 +53,7 @@ def open_mtx(
     threads: int | None = None,
     modality: str | None = None,
     cells_in: CellsIn | None = None,
-) -> TextCells:
+) -> BareCells:
     """Open a matrix and its lists of names; the parameters are those of `scgpt_infer.readers.open_cells`.
 
     Parameters
@@ -83,7 +84,7 @@ def open_mtx(
             rows = SomeColumns(rows, genes.columns)
         names = {**genes.table, INDEX: genes.table["gene_symbols"]}
         why = ", ".join(part for part in ("it is the file's one matrix", genes.why, why) if part)
-        source = TextCells(path, rows, cells, names, why, spool.close)
+        source = text_cells(path, rows, cells, names, why, spool.close)
         stack.pop_all()  # the source closes it
         return source
 

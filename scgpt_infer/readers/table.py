@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scgpt_infer.readers.bare import BareCells
 from scgpt_infer.readers.csc import CscRows
 from scgpt_infer.readers.lines import Lines
 from scgpt_infer.readers.matrix import CsrRows, Rows
@@ -21,7 +22,7 @@ from scgpt_infer.readers.orientation import gene_share, orient
 from scgpt_infer.readers.parsing import Fault, table_rows
 from scgpt_infer.readers.source import CellsIn
 from scgpt_infer.readers.spool import Tape
-from scgpt_infer.readers.text import TextCells, refuse_layer
+from scgpt_infer.readers.text import refuse_layer, text_cells
 from scgpt_infer.readers.text_kernels import Wrong
 from scgpt_runtime.errors import CellsError
 
@@ -81,7 +82,7 @@ class _Numbers:
 
 def open_table(
     path: Path, *, layer: str | None = None, threads: int | None = None, cells_in: CellsIn | None = None
-) -> TextCells:
+) -> BareCells:
     """Open a table; the parameters are those of `scgpt_infer.readers.open_cells`. Threads are of no use to it.
 
     Raises
@@ -100,7 +101,7 @@ def open_table(
         if found == "rows":
             _check_names(layout, cells, path)
         rows = _rows(numbers, found, (len(cells), len(genes)), str(path))
-        source = TextCells(path, rows, cells, {INDEX: genes}, f"it is the file's one matrix; {why}", numbers.close)
+        source = text_cells(path, rows, cells, {INDEX: genes}, f"it is the file's one matrix; {why}", numbers.close)
         stack.pop_all()  # the source closes them
         return source
 

@@ -4,17 +4,12 @@ The matrix is stored by cells already (genes by cells, CSC), so rows are read as
 anndata or mudata wrote is read as what it is.
 """
 
-from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import h5py
-import numpy as np
-from numpy.typing import NDArray
 
-from scgpt_infer.readers import matrix
+from scgpt_infer.readers.bare import BareCells
 from scgpt_infer.readers.chunks import inflated
 from scgpt_infer.readers.counts import choose
 from scgpt_infer.readers.damage import reading
@@ -23,13 +18,12 @@ from scgpt_infer.readers.group import GroupCells
 from scgpt_infer.readers.h5ad import open_hdf5
 from scgpt_infer.readers.matrix import CsrRows, Rows
 from scgpt_infer.readers.modalities import open_modality
-from scgpt_infer.readers.names import INDEX, GeneNames, cell_text, no_column, texts
-from scgpt_infer.readers.source import CellSource, Stored, refuse_modality
-from scgpt_runtime.cells import CellBlock
+from scgpt_infer.readers.names import INDEX, GeneNames, texts
+from scgpt_infer.readers.source import CellSource, refuse_modality
 from scgpt_runtime.errors import CellsError
 from scgpt_runtime.machine import cores
 
-__all__ = ["TenxCells", "open_h5"]
+__all__ = ["open_h5", "tenx_cells"]
 
 ARRAYS = ("barcodes", "data", "indices", "indptr", "shape")
 # Name of a column of features to where it stands: since version 3, and in version 2.
@@ -57,19 +51,26 @@ def open_h5(
         if "obs" in parts and "var" in parts:
             refuse_modality(str(path), modality)
             return GroupCells(path, file, file.close, str(path), layer=layer, threads=threads)
-        return TenxCells(path, file, layer=layer, threads=threads, modality=modality)
+        return tenx_cells(path, file, layer=layer, threads=threads, modality=modality)
     except BaseException:
         file.close()
         raise
 
 
-class TenxCells:
+def tenx_cells(
+    path: Path,
+    file: h5py.File,
+    *,
+    layer: str | None = None,
+    threads: int | None = None,
+    modality: str | None = None,
+) -> BareCells:
     """A `CellSource` over a matrix of Cell Ranger.
 
     Parameters
     ----------
     path, file
-        The file, and the same open; `close` closes it.
+        The file, and the same open; closing the source closes it.
     layer
         None or ``"X"``: there is one matrix.
     threads
@@ -82,78 +83,29 @@ class TenxCells:
     CellsError
         If the file is laid out otherwise or damaged, or it cannot be told which features are meant.
     """
+    where = str(path)
+    group = file[_matrix(file, modality, where)]
+    features = _features(group, where)
+    genes = genes_of(features, modality, where)
+    with reading(f"barcodes of {path}"):
+        barcodes = group["barcodes"]
+        shape = (int(barcodes.shape[0]), len(features["gene_ids"]))
+    if 0 in (shape[0], len(genes.columns)):
+        raise CellsError(
+            f"{path} has {shape[0]:,} cells and {len(genes.columns):,} genes; there is nothing to embed. "
+            "Check how the file was made."
+        )
+    threads = cores().usable if threads is None else threads
+    matrices = {"X": partial(_rows, group, shape, genes, f"the matrix of {path}", threads)}
+    counts = choose(matrices, layer, False, where)
+    why = f"it is the file's one matrix{', ' if genes.why else ''}{genes.why}"
+    gene_names = GeneNames(genes.table, partial(_names, genes), f"The table of features of {path}")
+    return BareCells(path, counts, partial(_barcodes, barcodes, where), gene_names, why, file.close)
 
-    def __init__(
-        self,
-        path: Path,
-        file: h5py.File,
-        *,
-        layer: str | None = None,
-        threads: int | None = None,
-        modality: str | None = None,
-    ) -> None:
-        self.path: Path | None = path
-        self._file, self._where = file, str(path)
-        group = file[_matrix(file, modality, self._where)]
-        features = _features(group, self._where)
-        genes = genes_of(features, modality, self._where)
-        with reading(f"barcodes of {path}"):
-            self._barcodes = group["barcodes"]
-            shape = (int(self._barcodes.shape[0]), len(features["gene_ids"]))
-        if 0 in (shape[0], len(genes.columns)):
-            raise CellsError(
-                f"{path} has {shape[0]:,} cells and {len(genes.columns):,} genes; there is nothing to embed. "
-                "Check how the file was made."
-            )
-        threads = cores().usable if threads is None else threads
-        matrices = {"X": partial(_rows, group, shape, genes, f"the matrix of {path}", threads)}
-        counts = choose(matrices, layer, False, str(path))
-        self._rows = counts.rows
-        self.counts, self.values = counts.name, counts.values
-        self.why = f"it is the file's one matrix{', ' if genes.why else ''}{genes.why}"
-        self.n_cells, self.n_genes = counts.rows.shape
-        self.cell_columns: tuple[str, ...] = ()
-        self.gene_names = GeneNames(genes.table, partial(_names, genes), f"The table of features of {path}")
 
-    def gene_column(self, name: str) -> Sequence[str]:
-        """Gene names of a column of the features."""
-        return self.gene_names.ask(name)
-
-    def cell_names(self, start: int, stop: int) -> list[str]:
-        """Barcodes of the cells of rows ``start`` to ``stop``."""
-        with reading(f"barcodes of {self._where}"):
-            return texts(self._barcodes[start:stop])
-
-    def cell_column(self, name: str) -> NDArray[np.str_]:
-        """The barcodes, for ``"index"``: nothing else is said of the cells."""
-        if name != INDEX:
-            raise no_column(f"obs of {self._where}", name, ())
-        return cell_text(self.cell_names(0, self.n_cells))
-
-    def stored(self, key: str) -> Stored | None:
-        """None: such a file holds no embedding."""
-        return None
-
-    def blocks(self, range_rows: int, stop: int | None = None) -> Iterator[CellBlock]:
-        """The cells in order, in blocks of ``range_rows`` from row 0, up to row ``stop``."""
-        return matrix.blocks(self._rows, range_rows, stop)
-
-    def sample(self, n: int = 1000) -> CellBlock:
-        """About ``n`` cells spread evenly over the file."""
-        return matrix.sample(self._rows, n)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._rows.close()
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+def _barcodes(barcodes: h5py.Dataset, where: str, start: int, stop: int) -> list[str]:
+    with reading(f"barcodes of {where}"):
+        return texts(barcodes[start:stop])
 
 
 def _matrix(file: h5py.File, modality: str | None, where: str) -> str:
