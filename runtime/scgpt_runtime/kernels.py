@@ -437,11 +437,11 @@ def _tokenize_row(row: int, end: int, cells: Cells, columns: Columns, rules: Rul
     if len(rules.quantiles) > 0 or (rules.top and (rules.zeros or n > rules.keep)):
         n_levels = _levels(n, s)
         _edges(n, n_levels, rules.quantiles, s)
-    if rules.zeros:
-        n = _add_zeros(n, columns, s)
-    key = _ZERO
+    key = _ZERO  # of what is expressed: with zeros all cells of a file have the same ids, and must not draw alike
     for t in range(n):
         key += _mix64(np.uint64(s.ids[t]))
+    if rules.zeros:
+        n = _add_zeros(n, columns, s)
     if n > rules.keep:
         _draw(n, _candidates(n, n_levels, rules, s), _stream(key, rules.seed, _SAMPLE), s)
     else:

@@ -139,3 +139,10 @@ def test_rows_do_not_depend_on_threads_or_neighbours(counts, gene_ids) -> None:
     alone = [tokenize(block(counts[row : row + 1]), gene_ids, drawn, N_TOKENS) for row in range(len(counts))]
     np.testing.assert_array_equal(together.ids, np.concatenate([tokens.ids for tokens in alone]))
     np.testing.assert_array_equal(together.values, np.concatenate([tokens.values for tokens in alone]))
+
+
+def test_cells_of_one_file_do_not_draw_alike(counts, gene_ids) -> None:
+    drawn = TokenizerSettings(CLS, PAD, 41, cls_value=0.0, include_zeros=True)
+    tokens = tokenize(block(counts), gene_ids, drawn, N_TOKENS)
+    kept = {tuple(tokens.ids[a:b].tolist()) for a, b in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)}
+    assert len(kept) > len(counts) // 2, "all cells have the same ids before sampling, not after it"
