@@ -3,6 +3,7 @@
 In: a bundle and `AnnotateOptions`. Out: a task for a `Job`, and the figures of the finished job. It opens no model.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -239,10 +240,22 @@ def open_labels(bundle: Bundle, how: AnnotateOptions, cache_dir: Path | None = N
     head = open_head(bundle, "classify")
     taught = manifest.taught is not None
     told = f"the {'taught' if taught else 'fine-tuned'} classifier of {manifest.name}, {len(manifest.labels)} classes"
-    facts = {"from": "taught classifier" if taught else "classifier", "classes": len(manifest.labels)}
+    facts: dict[str, str | int | float] = {
+        "from": "taught classifier" if taught else "classifier",
+        "classifier": manifest.name,
+        "classifier_sha256": _digest(bundle),
+        "classes": len(manifest.labels),
+    }
     below = CLASSIFIER_UNKNOWN_BELOW if how.unknown_below is None else how.unknown_below
     labeller = Classifier(head, manifest.labels, facts)
     return Labels(labeller, told, how, below, taught, lambda vector_id: None, head.close)
+
+
+def _digest(bundle: Bundle) -> str:
+    """Digest of all that decides a classifier's answers to a vector."""
+    graphs = {graph.path for graph in bundle.manifest.graphs if graph.task == "classify"}
+    told = [bundle.manifest.weights, *sorted(map(bundle.sha256, graphs)), *bundle.manifest.labels]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 
 def _of_reference(path: Path, how: AnnotateOptions, cache_dir: Path | None) -> Labels:

@@ -98,7 +98,9 @@ def stored(source: CellSource, bundle: Bundle, options: EmbedOptions) -> Answers
     if found.record.get("vector_id") not in _possible_ids(bundle, options):
         return None
     engine = _StoredVectors(found, source.n_cells if options.limit is None else min(options.limit, source.n_cells))
-    return Answers(engine, np.empty(0, np.int64), _StoredFacts(found.record), as_stored, found.dim)
+    # Another bundle may have made them, of which this one's classifier was taught.
+    told = _StoredFacts({**found.record, "model": bundle.manifest.name})
+    return Answers(engine, np.empty(0, np.int64), told, as_stored, found.dim)
 
 
 def _fits(record: Mapping[str, Any], source: CellSource, options: EmbedOptions) -> bool:

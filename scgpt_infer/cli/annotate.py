@@ -11,6 +11,7 @@ import click
 
 from scgpt_infer.cli.embed import bad_cells, preview
 from scgpt_infer.cli.embed import report as run_report
+from scgpt_infer.cli.lines import short
 from scgpt_infer.cli.options import (
     cells_options,
     engine_options,
@@ -130,7 +131,7 @@ def command(
 
 def report(found: "Annotated") -> str:
     """What a run told, for people."""
-    shown = list(found.counts.items())[:SHOWN]
+    shown = [(short(label), count) for label, count in list(found.counts.items())[:SHOWN]]
     width = max((len(label) for label, _ in shown), default=0)
     lines = [
         run_report(found.summary),

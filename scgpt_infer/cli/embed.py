@@ -84,6 +84,7 @@ def _embed(cells: Path, output: Path | None, model: str, options: EmbedOptions, 
 def report(summary: "Summary") -> str:
     """What a run did, for people."""
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items())
+    tokens = f"longest cell {summary.longest:,}, at most {summary.max_length:,}; seed {summary.seed}"
     lines = [
         f"{summary.n_embedded:,} of {summary.n_cells:,} cells embedded in {clock(summary.wall_seconds)} "
         f"({summary.cells_per_second:,.1f} cells/s; peak memory {summary.peak_bytes / 2**30:.2f} GiB)",
@@ -92,7 +93,7 @@ def report(summary: "Summary") -> str:
         f"  genes      {summary.n_matched:,} of {summary.n_genes:,} known ({summary.match_fraction:.1%}), "
         f"names from {summary.gene_col}",
         f"  counts     {summary.counts}, {summary.values} ({summary.counts_why})",
-        f"  tokens     longest cell {summary.longest:,}, at most {summary.max_length:,}; seed {summary.seed}",
+        *([f"  tokens     {tokens}"] if summary.longest else []),  # none, where vectors lay with the cells
         f"  ran on     {summary.why}",
         f"  stages     {stages} (they overlap)",
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scgpt_infer.cli.lines import short
 from scgpt_infer.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ __all__ = ["command", "report"]
 
 WIDTH = 110
 """Columns that long texts are wrapped to."""
-
-LONGEST = 60
-"""Letters of a name that are shown; --json has all."""
 
 
 @click.command("inspect", short_help="What a bundle says of itself.")
@@ -123,7 +121,7 @@ def _names(manifest: "Manifest") -> list[str]:
     for title, names in told.items():
         if names:
             more = f", and {len(names) - 20:,} more" if len(names) > 20 else ""
-            lines += ["", f"{title} ({len(names):,}): {', '.join(map(_short, names[:20]))}{more}"]
+            lines += ["", f"{title} ({len(names):,}): {', '.join(map(short, names[:20]))}{more}"]
     return lines
 
 
@@ -134,7 +132,7 @@ def _taught(manifest: "Manifest") -> list[str]:
         return []
     apart = f"no two with the same {taught.by} ({taught.groups} in all)" if taught.by else "drawn at random"
     even = ", each class counted the same" if taught.balanced else ""
-    names = [_short(one.label) for one in taught.classes]
+    names = [short(one.label) for one in taught.classes]
     width = max(map(len, names))
     return [
         "",
@@ -155,12 +153,6 @@ def _taught(manifest: "Manifest") -> list[str]:
             for name, one in zip(names, taught.classes, strict=True)
         ),
     ]
-
-
-def _short(name: str) -> str:
-    """A name on one line; some ontologies have names of hundreds of letters."""
-    line = " ".join(name.split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def _wrapped(title: str, text: str) -> str:

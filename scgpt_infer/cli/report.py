@@ -40,7 +40,7 @@ Examples:
     show_default=True,
     help="Most cells on the map; of more, some are taken evenly. All else tells of all cells.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress; only what went wrong.")
 def command(cells: Path, output: Path, by: str, colour: str, quiet: bool, **settings: Any) -> None:
     """Write one HTML page about CELLS, an .h5ad file that embed or annotate wrote.
 
@@ -62,3 +62,5 @@ def command(cells: Path, output: Path, by: str, colour: str, quiet: bool, **sett
     with beside(output) as temporary:
         temporary.write_text(told, encoding="utf-8", errors="replace")
         sync(temporary, output)
+    if not quiet:
+        click.echo(f"{output}")

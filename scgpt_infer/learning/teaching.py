@@ -183,6 +183,12 @@ def _notes(found: Chosen, fitted: Fit, how: LearnOptions, options: EmbedOptions)
     if found.groups is None:
         yield _RANDOM_FOLDS
     else:
+        nameless = int((found.groups == "").sum())
+        if nameless:
+            yield (
+                f"{nameless:,} cells have no {how.by} and count as one: if others share theirs, the figures are "
+                "optimistic for new ones."
+            )
         pairs = np.unique(np.stack([found.labels, found.groups]), axis=1)[0]
         names, counts = np.unique(pairs, return_counts=True)
         if (counts == 1).any():

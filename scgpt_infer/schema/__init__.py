@@ -47,9 +47,9 @@ def line_schema(kind: str) -> dict[str, Any]:
 
 
 def run_facts(record: Mapping[str, str | int | float]) -> dict[str, str | int | float]:
-    """Those facts of a run that documents tell: what decided the answers, and nothing of the file."""
+    """Those facts of a run that documents tell, by name: what decided the answers, and nothing of the file."""
     told = _told()
-    return {name: fact for name, fact in record.items() if told.fullmatch(name)}
+    return {name: fact for name, fact in sorted(record.items()) if told.fullmatch(name)}
 
 
 @cache

@@ -72,6 +72,8 @@ def test_labels_and_vectors_of_one_pass(cells, annotated):
     assert ((annotated.obs["scgpt_label"][good] == "unknown") == unsure).all()
     record = annotated.uns["scgpt_infer"]
     assert record["annotation_from"] == "classifier"
+    assert record["annotation_classifier"] == "demo"
+    assert len(record["annotation_classifier_sha256"]) == 64
     assert record["annotation_unknown_below"] == 0.5
     assert record["n_without_embedding"] == 1
 

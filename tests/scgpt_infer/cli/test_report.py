@@ -24,7 +24,7 @@ def test_a_page_is_written(annotated, tmp_path, capsys):
     told = page.read_text()
     assert told.startswith("<!doctype html>")
     assert "Composition by well" in told
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == f"{page}\n"
 
 
 def test_nothing_is_written_where_a_column_is_missing(annotated, tmp_path, capsys):
