@@ -4,7 +4,6 @@ In: open cells, a `MemorySink` that is full. Out: an AnnData. Columns of ``obs``
 none of the user's is replaced, and none of an earlier run stays beside fewer candidates.
 """
 
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.source import TabledCells
 from scgpt_infer.writers.h5ad import RECORD
-from scgpt_infer.writers.h5ad_columns import refuse_others
+from scgpt_infer.writers.h5ad_columns import facts_of, recorded, refuse_others, superseded
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_infer.writers.sink import Column, Record, Target
 from scgpt_runtime.engine import RANGE_ROWS
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 __all__ = ["Attaching"]
-
-_OURS = "scgpt_"
-_FACT = "obs_columns"  # of the record: our columns whose names do not begin so, a line each
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +68,19 @@ class Attaching:
         """The cells with their result: the caller's object, or a copy that shares nothing with it."""
         import pandas as pd
 
-        recorded = self._recorded()
+        ours = self._recorded()
         if isinstance(self.cells, (str, Path)):
             found = _loaded(self.source, self.n_cells)
         else:
             found = self.cells if inplace else _copied(self.cells, self.n_cells)
         found.obsm[self.key] = sink.vectors
         names = {f"{self.prefix}{column.name}": column for column in self.columns}
-        for name in _superseded(list(found.obs.columns), [*names], recorded):
+        for name in superseded(list(found.obs.columns), names, ours):
             del found.obs[name]
         for name, column in names.items():
             values = sink.columns[column.name]
             found.obs[name] = pd.Categorical.from_codes(values, list(column.words)) if column.words else values
-        ours = [name for name in dict.fromkeys([*recorded, *names]) if name in found.obs and not name.startswith(_OURS)]
-        found.uns[RECORD] = {**sink.record, **({_FACT: "\n".join(ours)} if ours else {})}
+        found.uns[RECORD] = {**sink.record, **facts_of(found.obs.columns, [*ours, *names])}
         return found
 
     def _recorded(self) -> list[str]:
@@ -96,19 +91,7 @@ class Attaching:
         else:
             before = self.cells.uns.get(RECORD)
             record = before if isinstance(before, Mapping) else {}
-        return str(record[_FACT]).split("\n") if _FACT in record else []
-
-
-def _superseded(there: list[str], names: list[str], recorded: list[str]) -> list[str]:
-    """Columns of ours that told more of each cell, such as more candidates, than those that are written."""
-    families = {_family(name) for name in names}
-    ours = [name for name in there if name.startswith(_OURS) or name in recorded]
-    return [name for name in ours if name not in names and _family(name) in families]
-
-
-def _family(name: str) -> str:
-    """The name without its rank."""
-    return re.sub(r"_\d+$", "", name)
+        return recorded(record)
 
 
 def _copied(cells: "AnnData", n_cells: int) -> "AnnData":

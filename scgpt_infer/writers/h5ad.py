@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from scgpt_infer.readers.frame import Frame
 from scgpt_infer.writers.h5ad_columns import check_columns, column_facts, column_rooms
 from scgpt_infer.writers.h5ad_copy import copy_first_cells, copy_whole, copy_without_matrices
 from scgpt_infer.writers.h5ad_room import reserve, room
@@ -97,7 +98,7 @@ class H5adSink:
         with _h5_errors(self.target.path):
             if "uns" not in self.file:
                 write_elem(self.file, "uns", {})
-            write_elem(self.file["uns"], RECORD, {**record, **column_facts(self.target)})
+            write_elem(self.file["uns"], RECORD, {**record, **column_facts(self.file, self.target)})
             self.file.close()
             sync(self.temporary, self.target.path, self._check_source if self._is_in_place else None)
 
@@ -156,8 +157,7 @@ def _refuse_old_format(source: Any, path: Path) -> None:
 
 
 def _n_obs(source: Any) -> int:
-    obs = source["obs"]
-    return len(obs[obs.attrs.get("_index", "_index")])
+    return Frame(source["obs"], "obs").n_rows
 
 
 def _vectors(file: Any, target: Target) -> Any:

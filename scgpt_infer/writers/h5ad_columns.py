@@ -4,7 +4,7 @@ Ours are those whose names begin with ``scgpt_``, and those that the record of a
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import h5py
@@ -15,7 +15,7 @@ from scgpt_infer.writers.h5ad_room import room
 from scgpt_infer.writers.sink import Column, Record, Target
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["check_columns", "column_facts", "column_rooms", "refuse_others"]
+__all__ = ["check_columns", "column_facts", "column_rooms", "facts_of", "recorded", "refuse_others", "superseded"]
 
 _OURS = "scgpt_"
 _FACT = "obs_columns"
@@ -68,10 +68,8 @@ def column_rooms(file: Any, target: Target) -> dict[str, Any]:
         return {}
     check_columns(file, target)
     obs, names = file["obs"], _names(target)
-    families = {_family(name) for name in names}
-    for name in set(obs) - {*names, _index(obs)}:
-        if _family(name) in families and _is_ours(name, _recorded(file)):
-            del obs[name]
+    for name in superseded(set(obs) - {_index(obs)}, names, _recorded(file)):
+        del obs[name]
     rooms = {column.name: _room(obs, name, column, target.n_cells) for name, column in names.items()}
     before = _order(obs)
     order = [name for name in before if name in obs] + [name for name in names if name not in before]
@@ -80,10 +78,28 @@ def column_rooms(file: Any, target: Target) -> dict[str, Any]:
     return rooms
 
 
-def column_facts(target: Target) -> Record:
-    """What a later run must know, to see that the columns are ours."""
-    names = [name for name in _names(target) if not name.startswith(_OURS)]
+def superseded(there: Iterable[str], names: Iterable[str], recorded: Iterable[str]) -> list[str]:
+    """Columns of ours that told more of each cell, such as more candidates, than those of these names."""
+    names = {*names}
+    families = {_family(name) for name in names}
+    return [name for name in there if name not in names and _family(name) in families and _is_ours(name, recorded)]
+
+
+def column_facts(file: Any, target: Target) -> Record:
+    """As `facts_of` for an open file, whose record is still that of the earlier run."""
+    return facts_of(file["obs"], [*sorted(_recorded(file)), *_names(target)])
+
+
+def facts_of(there: Iterable[str], ours: Iterable[str]) -> Record:
+    """What a later run must know, to see that columns are ours: of this run and of earlier ones."""
+    there = {*there}
+    names = [name for name in dict.fromkeys(ours) if name in there and not name.startswith(_OURS)]
     return {_FACT: "\n".join(names)} if names else {}
+
+
+def recorded(record: Mapping[str, Any]) -> list[str]:
+    """Columns that the record of an earlier run names."""
+    return str(record[_FACT]).split("\n") if _FACT in record else []
 
 
 def _room(obs: Any, name: str, column: Column, n_cells: int) -> Any:

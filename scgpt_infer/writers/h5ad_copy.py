@@ -31,9 +31,12 @@ def copy_without_matrices(source: Path, copy: Path) -> None:
 
 def copy_first_cells(source: Path, copy: Path, n_cells: int, *, matrices: bool) -> None:
     """Copy the first cells: ``obs`` and all that is aligned to it is cut, the rest is copied."""
+    from anndata import settings
     from anndata.io import write_elem
 
-    with h5py.File(source, "r") as old, h5py.File(copy, "w") as new:
+    # What may lack values stays so; anndata writes such text only when told to.
+    nullable = settings.override(allow_write_nullable_strings=True)
+    with h5py.File(source, "r") as old, h5py.File(copy, "w") as new, nullable:
         _copy_attributes(old, new)
         for name in old:
             if name in _MATRICES and not matrices:

@@ -210,6 +210,18 @@ def test_fewer_cells_give_the_first_rows_of_everything(toy_h5ad, tmp_path, obs_o
     np.testing.assert_array_equal(read.obsp["graph"].toarray(), expected.obsp["graph"].toarray())
 
 
+@pytest.mark.parametrize("kind", ["string", "category"])
+def test_fewer_cells_whose_names_are_stored_as_a_group(toy_h5ad, tmp_path, kind):
+    from anndata.io import write_elem
+
+    names = ad.read_h5ad(toy_h5ad).obs_names
+    with h5py.File(toy_h5ad, "r+") as file, ad.settings.override(allow_write_nullable_strings=True):
+        del file["obs/_index"], file["obsm/frame"]  # whose index would be of another type
+        write_elem(file["obs"], "_index", pd.array(names, dtype=kind))
+    write(target(toy_h5ad, tmp_path / "out.h5ad", n_cells=10))
+    assert ad.read_h5ad(tmp_path / "out.h5ad").obs_names.tolist() == names[:10].tolist()
+
+
 def test_cells_from_elsewhere_get_names_genes_and_no_matrix(tmp_path):
     def names(start, stop):
         return [f"cell-{i}" for i in range(start, stop)]

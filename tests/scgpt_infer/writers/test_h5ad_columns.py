@@ -137,6 +137,15 @@ def test_columns_with_a_prefix_of_the_users_are_ours_the_next_time(toy_h5ad, tmp
     assert len(both) == 1 + 2 * len(COLUMNS)
 
 
+def test_columns_with_a_prefix_of_the_users_stay_ours_whatever_ran_since(toy_h5ad):
+    for prefix in ("mine_", "other_", "scgpt_"):
+        write(target(toy_h5ad, toy_h5ad, prefix=prefix))
+    write(target(toy_h5ad, toy_h5ad, columns=(), kind="embeddings"))
+    for prefix in ("other_", "mine_"):
+        write(target(toy_h5ad, toy_h5ad, prefix=prefix, columns=COLUMNS[:2]))
+    assert len(ad.read_h5ad(toy_h5ad).obs.columns) == 1 + 2 + 2 + len(COLUMNS)
+
+
 def test_a_prefix_that_no_name_can_have_is_told(toy_h5ad, tmp_path):
     with pytest.raises(OutputError, match="'a/b_' cannot begin the name of a column"):
         write(target(toy_h5ad, tmp_path / "out.h5ad", prefix="a/b_"))
