@@ -14,7 +14,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-from scgpt_infer.readers.frame import Frame
 from scgpt_infer.writers.h5ad_columns import check_columns, column_facts, column_rooms
 from scgpt_infer.writers.h5ad_copy import copy_first_cells, copy_whole, copy_without_matrices
 from scgpt_infer.writers.h5ad_room import reserve, room
@@ -157,7 +156,10 @@ def _refuse_old_format(source: Any, path: Path) -> None:
 
 
 def _n_obs(source: Any) -> int:
-    return Frame(source["obs"], "obs").n_rows
+    obs = source["obs"]
+    index = obs[obs.attrs.get("_index", "_index")]
+    # Names may be stored in a group: as categories with a code each, or as text that may be missing.
+    return len(index if isinstance(index, h5py.Dataset) else index["codes" if "codes" in index else "values"])
 
 
 def _vectors(file: Any, target: Target) -> Any:
