@@ -1,0 +1,1 @@
+"""Values of genes that were hidden or never seen: the command ``impute``."""

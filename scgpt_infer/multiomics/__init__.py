@@ -1,0 +1,1 @@
+"""Cells measured in several modalities: the command ``multiomic``."""

@@ -1,0 +1,1 @@
+"""Networks of genes, from their embeddings or from attention: the command ``grn``."""

@@ -1,0 +1,1 @@
+"""What a perturbation does to cells: the command ``perturb``."""
