@@ -118,21 +118,25 @@ def unpacked(batch: AnyBatch) -> TokenBlock:
     """The cells of a batch as ragged tokens, in the order of the batch: what `batches` cuts anew under another plan."""
     lengths = batch.lengths
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    if isinstance(batch, Batch):
-        real = np.arange(batch.ids.shape[1]) < lengths[:, None]  # (n_cells, length)
-        ids, values = batch.ids[real], batch.values[real]
-    else:
-        ids, values = batch.ids[: offsets[-1]], batch.values[: offsets[-1]]
-    return TokenBlock(ids, values, offsets, np.zeros(len(lengths), np.uint8), 0)
+    faults = np.zeros(len(lengths), np.uint8)
+    if not isinstance(batch, Batch):
+        return TokenBlock(batch.ids[: offsets[-1]], batch.values[: offsets[-1]], offsets, faults, 0)
+    real = np.arange(batch.ids.shape[1]) < lengths[:, None]  # (n_cells, length)
+    flags = None if batch.flags is None else batch.flags[real]
+    return TokenBlock(batch.ids[real], batch.values[real], offsets, faults, 0, batch.labels, flags)
 
 
 def _pad(tokens: TokenBlock, settings: TokenizerSettings, cells: NDArray[np.int64], length: int) -> Batch:
     ids = np.full((len(cells), length), settings.pad_id, tokens.ids.dtype)
     values = np.full((len(cells), length), pad_level(settings, tokens.values.dtype), tokens.values.dtype)
+    flags = None if tokens.flags is None else np.zeros(ids.shape, np.uint8)
     lengths = np.empty(len(cells), np.int32)
     for row, cell in enumerate(cells):
         start, stop = tokens.offsets[cell], tokens.offsets[cell + 1]
         lengths[row] = stop - start
         ids[row, : stop - start] = tokens.ids[start:stop]
         values[row, : stop - start] = tokens.values[start:stop]
-    return Batch(ids, values, lengths, cells.astype(np.int64))
+        if flags is not None and tokens.flags is not None:
+            flags[row, : stop - start] = tokens.flags[start:stop]
+    labels = None if tokens.labels is None else tokens.labels[cells]
+    return Batch(ids, values, lengths, cells.astype(np.int64), labels, flags)

@@ -90,6 +90,10 @@ class TokenBlock:
         (n_cells,) uint8 of `CellFault`.
     first_row
         Row of the first cell in the source.
+    labels
+        (n_cells,) int32 batch label of each cell, for a model that has them; None elsewhere.
+    flags
+        (n_tokens,) uint8, 1 at a gene that is perturbed, for a model that has them; None elsewhere.
     """
 
     ids: NDArray[np.uint16] | NDArray[np.uint32]
@@ -97,6 +101,8 @@ class TokenBlock:
     offsets: NDArray[np.int64]
     faults: NDArray[np.uint8]
     first_row: int
+    labels: NDArray[np.int32] | None = None
+    flags: NDArray[np.uint8] | None = None
 
     @property
     def n_cells(self) -> int:
@@ -118,17 +124,28 @@ class Batch:
         (n_cells,) int32 true lengths, ``<cls>`` counted.
     cells
         (n_cells,) int64 positions of the cells in their block.
+    labels
+        (n_cells,) int32 batch labels, where the `TokenBlock` has them.
+    flags
+        (n_cells, length) uint8 flags, where the `TokenBlock` has them; 0 behind a cell's tokens.
     """
 
     ids: NDArray[np.uint16] | NDArray[np.uint32]
     values: NDArray[np.uint8] | NDArray[np.float32]
     lengths: NDArray[np.int32]
     cells: NDArray[np.int64]
+    labels: NDArray[np.int32] | None = None
+    flags: NDArray[np.uint8] | None = None
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What a graph may ask for, by input name."""
-        return {"ids": self.ids, "values": self.values, "lengths": self.lengths}
+        told: dict[str, NDArray[Any]] = {"ids": self.ids, "values": self.values, "lengths": self.lengths}
+        if self.labels is not None:
+            told["batch"] = self.labels
+        if self.flags is not None:
+            told["flags"] = self.flags
+        return told
 
     @property
     def n_tokens(self) -> int:

@@ -38,7 +38,7 @@ __all__ = ["RANGE_ROWS", "Engine", "EngineOptions", "check_feed"]
 RANGE_ROWS = 1024
 """Rows of one range of the fixed grid that blocks lie on; no batch crosses a range."""
 
-_FED = ("ids", "values", "lengths", "offsets", "places", "firsts")
+_FED = ("ids", "values", "lengths", "offsets", "places", "firsts", "flags")
 Genes = Literal["exact", "alias"]
 
 _log = logging.getLogger(__name__)
@@ -137,6 +137,7 @@ class Engine:
         cache_dir: Path | None = None,
         say: Callable[[str], None] = _log.info,
         fold: Fold | None = None,
+        labelled: bool = False,
     ) -> Self:
         """Open a bundle's graph with what suits this machine.
 
@@ -155,6 +156,8 @@ class Engine:
             Told when a measurement begins.
         fold
             Makes one row a cell of the answers for its tokens; None: a `Result` has a row for each token.
+        labelled
+            Whether cells will have batch labels (`TokenBlock.labels`), which some graphs ask for.
 
         Raises
         ------
@@ -174,7 +177,7 @@ class Engine:
         if not of_task:
             bundle.graph(task, options.precision)  # raises, and lists the tasks there are
         for graph in of_task:
-            check_feed(graph)
+            check_feed(graph, labelled=labelled)
             _check_answers(graph, fold)
         asked = Asked(options.provider, options.precision, options.device, options.threads, options.instances)
         longest = max(settings.max_length, options.batch_tokens or 0)
@@ -188,6 +191,7 @@ class Engine:
         blocks: Iterable[CellBlock],
         columns: NDArray[np.int64],
         tick: Callable[[int], None] = lambda cells: None,
+        change: Callable[[CellBlock, TokenBlock], TokenBlock] | None = None,
     ) -> Iterator[Result]:
         """Answer blocks of cells.
 
@@ -199,6 +203,9 @@ class Engine:
             (n_columns,) int64 token id of each column of the matrix, -1 where it has none.
         tick
             Told of each number of cells that is answered, batch by batch: a block may take minutes.
+        change
+            Makes of a block's tokens those that the model is asked about: with batch labels, flags or masks, or others.
+            Runs in the thread that reads ahead.
 
         Yields
         ------
@@ -211,8 +218,13 @@ class Engine:
             raise InternalError(f"A column map points outside the vocabulary of {n_tokens} tokens.")
         columns = np.where((columns >= 0) & self._among[columns], columns, -1)
         self._open_session()
+
+        def tokenise(block: CellBlock) -> TokenBlock:
+            tokens = tokenize(block, columns, self.settings, n_tokens)
+            return tokens if change is None else change(block, tokens)
+
         steps = pipeline.Steps(
-            tokenise=lambda block: tokenize(block, columns, self.settings, n_tokens),
+            tokenise=tokenise,
             pack=self.batches,
             infer=self.infer,
             outputs=self._outputs,
@@ -335,19 +347,26 @@ def _overridden(settings: TokenizerSettings, options: EngineOptions) -> Tokenize
     return dataclasses.replace(settings, **changes)
 
 
-def check_feed(graph: GraphRecord) -> None:
+def check_feed(graph: GraphRecord, *, labelled: bool = False) -> None:
     """Make sure that a graph asks for tokens and nothing else.
+
+    Parameters
+    ----------
+    graph
+        What is to be run.
+    labelled
+        Whether each cell has a batch label to give.
 
     Raises
     ------
     BundleError
         It asks for more.
     """
-    unfed = [spec.name for spec in graph.inputs if spec.name not in _FED]
+    unfed = [spec.name for spec in graph.inputs if spec.name not in _FED and not (labelled and spec.name == "batch")]
     if "batch" in unfed:
         raise BundleError(
-            f"The model of this bundle normalises by batch: its {graph.task} graph asks for a batch label a cell, "
-            "which this version cannot give."
+            f"The model of this bundle normalises by batch: its {graph.task} graph asks for a batch label of each "
+            "cell. Take scgpt-infer integrate with --batch COLUMN (scgpt_infer.integrate)."
         )
     if unfed:
         raise BundleError(
@@ -369,7 +388,7 @@ def _check_answers(graph: GraphRecord, fold: Fold | None) -> None:
     """Make sure that there is a row for each cell, or for each token, to be made of what a graph answers."""
     for spec in graph.outputs:
         free = [axis for axis in spec.shape[1:] if isinstance(axis, str)]
-        if free not in ([], ["tokens"]):
+        if fold is None and free not in ([], ["tokens"]):
             raise BundleError(f"The {graph.task} graph answers ({spec.name}) neither each cell nor each token.")
     if fold is not None and not _tells_tokens(graph):
         raise InternalError(f"The {graph.task} graph answers each cell, so there is nothing to fold.")

@@ -122,3 +122,22 @@ def test_the_plan_follows_dialect_and_provider(provider, dialect, kind, step):
 def test_packed_batches_are_no_rectangles():
     with pytest.raises(InternalError, match="no rectangles"):
         rectangles(toy.tokens_of([3]), toy.SETTINGS, BatchPlan("packed", 128))
+
+
+def test_batch_labels_and_flags_stay_with_their_cells_and_tokens():
+    tokens = toy.tokens_of([3, 0, 7, 5, 4])
+    flags = np.arange(len(tokens.ids), dtype=np.uint8)
+    marked = replace(tokens, labels=np.array([4, 3, 2, 1, 0], np.int32), flags=flags)
+    for batch in batches(marked, toy.SETTINGS, BatchPlan("padded", 14)):
+        again = unpacked(batch)
+        assert batch.arrays["batch"].tolist() == [4 - cell for cell in batch.cells.tolist()] == again.labels.tolist()
+        for row, cell in enumerate(batch.cells.tolist()):
+            its_own = flags[tokens.offsets[cell] : tokens.offsets[cell + 1]]
+            np.testing.assert_array_equal(batch.arrays["flags"][row, : len(its_own)], its_own)
+            assert not batch.flags[row, len(its_own) :].any()
+            np.testing.assert_array_equal(again.flags[again.offsets[row] : again.offsets[row + 1]], its_own)
+
+
+def test_cells_without_labels_or_flags_offer_none():
+    (batch,) = batches(toy.tokens_of([3]), toy.SETTINGS, BatchPlan("padded", 14))
+    assert batch.arrays.keys() == {"ids", "values", "lengths"}

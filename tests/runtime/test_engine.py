@@ -46,6 +46,21 @@ def test_the_same_run_twice_is_equal_to_the_bit(bundle):
     np.testing.assert_array_equal(vectors(bundle, blocks), vectors(bundle, blocks))
 
 
+def test_the_model_is_asked_about_what_the_tokens_are_changed_to(bundle):
+    blocks, seen = toy.split(toy.cells(20), 8), []
+
+    def masked(block, tokens):
+        seen.append((block.first_row, tokens.first_row, tokens.n_cells))
+        return replace(tokens, values=np.full_like(tokens.values, toy.SETTINGS.mask_code))
+
+    with Engine.open(bundle) as engine:
+        found = np.concatenate([result.outputs["cell"] for result in engine.run(blocks, COLUMNS, change=masked)])
+    tokens = tokenize(toy.cells(20), COLUMNS, toy.SETTINGS, len(COLUMNS))
+    tokens = replace(tokens, values=np.full_like(tokens.values, toy.SETTINGS.mask_code))
+    np.testing.assert_allclose(found, np.stack([toy.answer(tokens, cell) for cell in range(20)]), rtol=1e-6)
+    assert seen == [(0, 0, 8), (8, 8, 8), (16, 16, 4)]
+
+
 def test_a_bad_cell_is_nan_with_its_reason_and_harms_no_other(bundle):
     block = toy.cells(6)
     data = block.data.copy()
