@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from scgpt_infer.annotating import AnnotateOptions
     from scgpt_infer.api import Model, annotate, annotate_file, embed, embed_file
     from scgpt_infer.options import EmbedOptions
-    from scgpt_infer.preview import Preview
-    from scgpt_infer.summary import BadCell, Summary
     from scgpt_runtime import errors
     from scgpt_runtime.errors import ScgptInferError
 
@@ -20,12 +18,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnnotateOptions",
-    "BadCell",
     "EmbedOptions",
     "Model",
-    "Preview",
     "ScgptInferError",
-    "Summary",
     "__version__",
     "annotate",
     "annotate_file",
@@ -36,12 +31,9 @@ __all__ = [
 
 _HOMES = {
     "AnnotateOptions": "scgpt_infer.annotating",
-    "BadCell": "scgpt_infer.summary",
     "EmbedOptions": "scgpt_infer.options",
     "Model": "scgpt_infer.api",
-    "Preview": "scgpt_infer.preview",
     "ScgptInferError": "scgpt_runtime.errors",
-    "Summary": "scgpt_infer.summary",
     "annotate": "scgpt_infer.api",
     "annotate_file": "scgpt_infer.api",
     "embed": "scgpt_infer.api",
