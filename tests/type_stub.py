@@ -7,6 +7,8 @@ from anndata import AnnData
 import scgpt_infer as si
 from scgpt_infer.compat import embed_data as original_embed_data
 from scgpt_infer.compat import scGPT, scGPTConfig
+from scgpt_infer.preview import Preview
+from scgpt_infer.summary import BadCell, Summary
 
 
 def one_call(cells: AnnData) -> AnnData:
@@ -29,27 +31,27 @@ def many(samples: dict[str, AnnData]) -> dict[str, AnnData]:
         return {name: model.embed(cells) for name, cells in samples.items()}
 
 
-def a_file(progress: bool) -> si.Summary:
+def a_file(progress: bool) -> Summary:
     def show(done: int, total: int) -> None:
         print(done, total)
 
     summary = si.embed_file(
         "cells.h5ad", "vectors.parquet", "human", si.EmbedOptions(obs_only=False), show if progress else None
     )
-    bad: tuple[si.BadCell, ...] = summary.bad
+    bad: tuple[BadCell, ...] = summary.bad
     rate: float = summary.cells_per_second
     text: str = summary.to_json()
     print([cell.reason for cell in bad], rate, text)
     return summary
 
 
-def into_the_file_itself() -> si.Summary:
+def into_the_file_itself() -> Summary:
     return si.embed_file("cells.h5ad", None, "human", si.EmbedOptions(in_place=True))
 
 
 def a_look_before() -> float | None:
     with si.Model.open("human") as model:
-        preview: si.Preview = model.preview("cells.h5ad", "out.h5ad")
+        preview: Preview = model.preview("cells.h5ad", "out.h5ad")
     return preview.seconds
 
 
