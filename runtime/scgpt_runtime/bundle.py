@@ -19,6 +19,7 @@ from scgpt_runtime.errors import BundleChangedError, BundleError, ProviderError
 from scgpt_runtime.external import external_locations
 from scgpt_runtime.golden import Golden
 from scgpt_runtime.manifest import FileRecord, GraphRecord, Manifest, inside
+from scgpt_runtime.modalities import Modalities
 from scgpt_runtime.vocab import Vocabulary
 
 __all__ = ["Bundle", "pack", "seal"]
@@ -127,6 +128,16 @@ class Bundle:
     def vocabulary(self) -> Vocabulary:
         """The genes that the model knows."""
         return Vocabulary.from_json(self.file("vocab.json").read_text(encoding="utf-8"))
+
+    def modalities(self) -> Modalities | None:
+        """Which modality each token is of; None where the model was not trained on several."""
+        if not self.manifest.modalities:
+            return None
+        text = self.file("modalities.json").read_text(encoding="utf-8")
+        found = Modalities.from_json(text, len(self.vocabulary()))
+        if found.names != self.manifest.modalities:
+            raise BundleError(f"modalities.json of {self.path} names other modalities than its manifest.")
+        return found
 
     def golden(self) -> Golden:
         """The cells that prove the bundle on this machine."""

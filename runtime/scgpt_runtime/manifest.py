@@ -6,6 +6,7 @@ In: ``manifest.json``. Out: frozen dataclasses. It opens no other file and knows
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, NoReturn, Self
@@ -45,11 +46,14 @@ __all__ = [
     "vector_id",
 ]
 
-FORMAT = 2
+FORMAT = 3
 """Newest bundle format that this runtime reads. A bundle is written in the oldest that suffices (`format_of`)."""
 
 _WITH_ZEROS = 2
 """First format with `TokenizerSettings.include_zeros`: a runtime that overlooked it would make other vectors."""
+
+_WITH_MODALITIES = 3
+"""First format with a ``modalities.json``: a runtime that overlooked it would bin all modalities together."""
 
 CONTRACT = 1
 """Number of the rules that turn a cell into a vector; another number means that vectors do not compare."""
@@ -75,8 +79,8 @@ class Manifest:
         sha256 of each file of the checkpoint, by file name.
     weights
         sha256 of the reference weights (names, shapes and float32 bytes), whatever file they came from, and of what
-        else decides the model's answers: its own heads, value style, norm, genes that binning saw. A taught head does
-        not change it.
+        else decides the model's answers: its own heads, value style, norm, genes that binning saw, modalities. A
+        taught head does not change it.
     dim
         Width of the cell embedding.
     pooling
@@ -89,8 +93,11 @@ class Manifest:
         Sealed precisions, best parity first; behind them those that were not measured (`unmeasured`).
     vector_ids
         Precision to the id of vectors made with the settings as sealed; under `STATIC` that of static int8.
-    labels, batches, modalities
+    labels, batches
         Names of the classes of the heads that the checkpoint holds, in order; empty where it has none.
+    modalities
+        Names of the modalities of a multi-omic model by number, special ones such as ``<cls>`` included; empty for
+        other models. ``modalities.json`` tells which token is of which.
     binning_genes
         The gene names that binning saw when the checkpoint was fine-tuned: other genes are left out before binning.
         Empty: all of the vocabulary.
@@ -231,8 +238,10 @@ def _told(tokenizer: TokenizerSettings) -> dict[str, Any]:
     return told if tokenizer.include_zeros else {name: told[name] for name in told if name != "include_zeros"}
 
 
-def format_of(tokenizer: TokenizerSettings) -> int:
-    """Oldest format of a bundle with these settings."""
+def format_of(tokenizer: TokenizerSettings, modalities: Sequence[str] = ()) -> int:
+    """Oldest format of a bundle with these settings and modalities."""
+    if modalities:
+        return _WITH_MODALITIES
     return _WITH_ZEROS if tokenizer.include_zeros else 1
 
 
@@ -257,8 +266,8 @@ def _refuse_constant(name: str) -> NoReturn:
 def _check(manifest: Manifest) -> None:
     """Contradictions that types cannot tell."""
     _check_tokenizer(manifest.tokenizer)
-    if manifest.format < (least := format_of(manifest.tokenizer)):
-        raise BundleError(f"The manifest has format {manifest.format}, and its tokenizer's settings need {least}.")
+    if manifest.format < (least := format_of(manifest.tokenizer, manifest.modalities)):
+        raise BundleError(f"The manifest has format {manifest.format}, and what it tells needs {least}.")
     _check_files(manifest)
     for graph in manifest.graphs:
         if graph.precision not in manifest.precisions:

@@ -58,7 +58,7 @@ def test_zeros_need_a_format_that_runtimes_without_them_refuse():
     with_zeros = replace(example(), tokenizer=TokenizerSettings(cls_id=1, pad_id=0, include_zeros=True))
     assert format_of(example().tokenizer) == 1
     assert format_of(with_zeros.tokenizer) == 2
-    with pytest.raises(BundleError, match="settings need 2"):
+    with pytest.raises(BundleError, match="what it tells needs 2"):
         with_zeros.to_json()
     assert Manifest.from_json(replace(with_zeros, format=2).to_json()).tokenizer.include_zeros
 
