@@ -6,41 +6,28 @@ is trained on what it will be asked. Every draw depends on the generator alone.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from demo_data import DataSet, log_normalised
+from demo_data import DataSet
 from numpy.typing import NDArray
+from training.cells import log_normalised
+from training.tokens import SPECIAL, Padded, join, padded, settings, thin
 
-from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.manifest import TokenizerSettings
-from scgpt_runtime.tokenizer import tokenize
 from scgpt_runtime.vocab import Vocabulary, is_special, match
 
 GENES = 3000
-SPECIAL = ("<pad>", "<cls>", "<eoc>")
 FEWEST_GENES = 20
 """A view of a cell with fewer expressed genes than this is not trained on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded cells.
+    """Padded cells, and (n_cells, n_labels) the labels that are right for each; none: unlabelled."""
 
-    Attributes
-    ----------
-    ids, codes
-        (n_cells, length) token ids and value codes.
-    lengths
-        (n_cells,) true lengths.
-    allowed
-        (n_cells, n_labels) the labels that are right; none: unlabelled.
-    """
-
-    ids: NDArray[np.int64]
-    codes: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    tokens: Padded
     allowed: NDArray[np.bool_]
 
 
@@ -71,13 +58,6 @@ def vocabulary(training: Sequence[DataSet], panels: Sequence[Sequence[str]], cen
             break
         taken.add(gene)
     return Vocabulary((*sorted(taken), *SPECIAL))
-
-
-def settings(tokens: Vocabulary, max_length: int, seed: int = 0) -> TokenizerSettings:
-    """The product's tokenizer settings for this vocabulary."""
-    return TokenizerSettings(
-        cls_id=tokens.index["<cls>"], pad_id=tokens.index["<pad>"], max_length=max_length, seed=seed
-    )
 
 
 class Sampler:
@@ -117,7 +97,8 @@ class Sampler:
         drawn = self.places[np.searchsorted(self.cumulated, self.random.random(n_cells) * self.cumulated[-1])]
         numbers = np.unique(drawn[:, 0]).tolist()
         parts = [self._views(number, drawn[drawn[:, 0] == number, 1], max_length) for number in numbers]
-        return join(parts, self.tokens.index["<pad>"], settings(self.tokens, max_length).pad_code)
+        tokens = join([part.tokens for part in parts], self.tokens.index["<pad>"], settings(self.tokens, 2).pad_code)
+        return Batch(tokens, np.concatenate([part.allowed for part in parts]))
 
     def _views(self, number: int, rows: NDArray[np.int64], max_length: int) -> Batch:
         cells = self.sets[number]
@@ -147,14 +128,6 @@ def _weights(cells: DataSet) -> NDArray[np.float64]:
     return np.asarray(1 / np.sqrt(sizes[group]))
 
 
-def thin(counts: sp.csr_matrix, random: np.random.Generator) -> sp.csr_matrix:
-    """The cells as shallower sequencing would have seen them."""
-    share = np.repeat(random.uniform(0.3, 1.0, counts.shape[0]), np.diff(counts.indptr))
-    thinned = counts.copy()
-    thinned.data = random.binomial(counts.data.astype(np.int64), share).astype(np.float32)
-    return thinned
-
-
 def view(
     counts: sp.csr_matrix,
     allowed: NDArray[np.bool_],
@@ -163,32 +136,6 @@ def view(
     n_tokens: int,
     fewest: int = FEWEST_GENES,
 ) -> Batch:
-    """Tokens of cells, padded; cells with fewer genes than `fewest` are left out."""
-    block = CellBlock(counts.indptr.astype(np.int64), counts.indices.astype(np.int32), counts.data, 0)
-    tokens = tokenize(block, columns, rules, n_tokens)
-    lengths = np.diff(tokens.offsets)
-    good = np.flatnonzero(lengths > fewest)
-    longest = int(lengths[good].max(initial=1))
-    ids = np.full((len(good), longest), rules.pad_id, np.int64)
-    codes = np.full((len(good), longest), rules.pad_code, np.int64)
-    for row, cell in enumerate(good.tolist()):
-        part = slice(tokens.offsets[cell], tokens.offsets[cell + 1])
-        ids[row, : lengths[cell]] = tokens.ids[part]
-        codes[row, : lengths[cell]] = tokens.values[part]
-    return Batch(ids, codes, lengths[good], allowed[good])
-
-
-def join(parts: Sequence[Batch], pad_id: int, pad_code: int) -> Batch:
-    """Several batches as one."""
-    longest = max(part.ids.shape[1] for part in parts)
-
-    def wide(array: NDArray[np.int64], fill: int) -> NDArray[np.int64]:
-        return np.pad(array, ((0, 0), (0, longest - array.shape[1])), constant_values=fill)
-
-    return replace(
-        parts[0],
-        ids=np.concatenate([wide(part.ids, pad_id) for part in parts]),
-        codes=np.concatenate([wide(part.codes, pad_code) for part in parts]),
-        lengths=np.concatenate([part.lengths for part in parts]),
-        allowed=np.concatenate([part.allowed for part in parts]),
-    )
+    """Tokens of cells with the labels that are right for them; cells with fewer genes than `fewest` are left out."""
+    tokens = padded(counts, columns, rules, n_tokens, fewest)
+    return Batch(tokens, allowed[tokens.rows])

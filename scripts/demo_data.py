@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import anndata
 import numpy as np
 import scipy.sparse as sp
 from demo_labels import CITESEQ_BLOOD, CITESEQ_MARROW, KANG, LABELS, TEN_BATCHES, Types
 from numpy.typing import NDArray
+from training import cells as files
 
 KANG_TEST = ("101", "107")
 KANG_VALIDATION = ("1039",)
@@ -92,23 +92,20 @@ def read(
     group
         Column of obs with donor or batch.
     """
-    cells = anndata.read_h5ad(path)
-    types = _column(cells, column)
+    found = files.read(path, [name for name in (column, group) if name], name)
+    unknown = np.full(found.n_cells, UNKNOWN)
+    types = found.obs.get(column, unknown)
     meaning = meaning or {}
     allowed = np.array([[label in meaning.get(own, ()) for label in LABELS] for own in types], bool)
     return DataSet(
         name,
-        sp.csr_matrix(cells.X, dtype=np.float32),
-        tuple(cells.var_names),
-        np.array(cells.obs_names, str),
+        found.counts,
+        found.genes,
+        found.cells,
         types,
-        allowed.reshape(cells.n_obs, len(LABELS)),
-        _column(cells, group),
+        allowed.reshape(found.n_cells, len(LABELS)),
+        found.obs.get(group, unknown),
     )
-
-
-def _column(cells: anndata.AnnData, column: str) -> NDArray[np.str_]:
-    return cells.obs[column].to_numpy(str) if column else np.full(cells.n_obs, UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +217,3 @@ def platelets(cells: DataSet) -> DataSet:
     allowed = cells.allowed.copy()
     allowed[found, LABELS.index("megakaryocyte")] = True
     return replace(cells, allowed=allowed)
-
-
-def log_normalised(counts: sp.csr_matrix, columns: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Log of counts per 10,000 of the whole cell, for some of its genes, dense."""
-    total = np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1)
-    return sp.csr_matrix(sp.diags(1e4 / total) @ counts)[:, columns].log1p().toarray().astype(np.float32)

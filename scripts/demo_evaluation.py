@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from demo_data import DataSet, log_normalised
+from demo_data import DataSet
 from demo_labels import LABELS, Types
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
+from training.cells import log_normalised
 
 from scgpt_runtime.vocab import Vocabulary, match
 

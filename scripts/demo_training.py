@@ -1,23 +1,22 @@
-"""The demo model's training loop: masked values as in scGPT's pretraining, cell types as in its fine-tuning.
+"""What the demo model learns: masked values as in scGPT's pretraining, cell types as in its fine-tuning.
 
-In: a `Sampler` and sizes. Out: a trained `ScGPT`. One pass of a batch serves all losses: some cells are masked and
-answer for their masked values, from their tokens and from the cell embedding; labelled cells answer for their type,
-and cells of one type should lie together.
+In: a `Sampler` and numbers. Out: batches and their losses, for the loop in training/. One pass of a batch serves all
+losses: some cells are masked and answer for their masked values, from their tokens and from the cell embedding;
+labelled cells answer for their type, and cells of one type should lie together.
 """
 
-import copy
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from demo_batches import Batch, Sampler
+from demo_batches import Sampler
 from torch import Tensor
 from torch.nn import functional
+from training.loop import Course, fused
+from training.losses import value_losses
+from training.tokens import Masked, masked
 
-from scgpt_export.reference import Attention, ModelConfig, ScGPT
+from scgpt_export.reference import ModelConfig, ScGPT
 from scgpt_runtime.manifest import TokenizerSettings
 
 
@@ -61,140 +60,33 @@ class Recipe:
     judge_every: int = 400
 
 
-class FusedAttention(Attention):
-    """The same sums as `Attention`, by torch's fused kernel: half the time of a training step."""
-
-    def forward(self, queries: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Attention of some query tokens over all tokens."""
-        q, k, v = self.heads(queries, 0), self.heads(x, 1), self.heads(x, 2)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
-        return out
-
-
 def new_model(config: ModelConfig, seed: int) -> ScGPT:
     """A model with random weights, ready for training."""
     torch.manual_seed(seed)
-    model = ScGPT(config)
-    for module in model.modules():
-        if type(module) is Attention:
-            module.__class__ = FusedAttention
-    return model
+    return fused(ScGPT(config))
 
 
-def train(
-    model: ScGPT,
-    sampler: Sampler,
-    recipe: Recipe,
-    rules: TokenizerSettings,
-    judge: Callable[[ScGPT], float],
-    say: Callable[[str], None],
-) -> ScGPT:
-    """Train a model.
-
-    Parameters
-    ----------
-    model
-        From `new_model`.
-    sampler
-        Gives the batches.
-    recipe
-        The numbers.
-    rules
-        Codes of mask and padding, and what they mean as values.
-    judge
-        Figure of merit of a model on the validation cells.
-    say
-        Told how it goes.
-
-    Returns
-    -------
-    The running mean of the weights where `judge` liked it best.
-    """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=(0.9, 0.98))
-    mean = copy.deepcopy(model).eval()
-    best, best_figure = copy.deepcopy(mean), -math.inf
-    levels = torch.tensor(rules.levels)
-    began, sums = time.monotonic(), np.zeros(5)
-    for step in range(1, recipe.steps + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate * schedule(step, recipe)
-        batch = sampler.draw(recipe.cells, int(sampler.random.choice(recipe.lengths)))
-        losses = losses_of(model.train(), masked(batch, recipe, rules, sampler.random), levels, recipe, rules)
-        total = sum(losses.values())
-        optimizer.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-        optimizer.step()
-        follow(mean, model, min(recipe.average, step / (step + 10)))
-        sums += [*(float(loss.detach()) for loss in losses.values()), 1]
-        if step % recipe.judge_every == 0 or step == recipe.steps:
-            figure = judge(mean)
-            values = ", ".join(f"{name} {x:.4f}" for name, x in zip(losses, sums[:-1] / sums[-1], strict=True))
-            say(f"step {step:,}: {values}; validation {figure:.4f}; {time.monotonic() - began:.0f} s")
-            sums[:] = 0
-            if figure > best_figure:
-                best, best_figure = copy.deepcopy(mean), figure
-    return best
+def course(recipe: Recipe) -> Course:
+    """The recipe's part that the loop reads."""
+    names = ("steps", "rate", "warm_up", "decay", "clip", "average", "judge_every")
+    return Course(**{name: getattr(recipe, name) for name in names})
 
 
-def schedule(step: int, recipe: Recipe) -> float:
-    """Share of the highest learning rate: up in a line, down in half a cosine."""
-    if step < recipe.warm_up:
-        return step / recipe.warm_up
-    done = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
-
-
-@torch.no_grad()
-def follow(mean: ScGPT, model: ScGPT, keep: float) -> None:
-    """Move the running mean of weights towards the model's."""
-    for slow, fast in zip(mean.parameters(), model.parameters(), strict=True):
-        slow.lerp_(fast, 1 - keep)
-
-
-@dataclass(frozen=True, slots=True)
-class Masked:
-    """A batch as tensors: what the model sees, and what it is asked for."""
-
-    ids: Tensor  # (B, L)
-    codes: Tensor  # (B, L), as seen
-    target: Tensor  # (B, L), true codes
-    hidden: Tensor  # (B, L) bool, masked positions
-    padding: Tensor  # (B, L) bool
-    allowed: Tensor  # (B, C) bool
-
-
-def masked(batch: Batch, recipe: Recipe, rules: TokenizerSettings, random: np.random.Generator) -> Masked:
-    """Mask a share of each cell's values, never that of ``<cls>``."""
-    ratio = random.choice(recipe.mask_ratios, size=(len(batch.ids), 1))
-    position = np.arange(batch.ids.shape[1])
-    padding = position >= batch.lengths[:, None]
-    hidden = (random.random(batch.ids.shape) < ratio) & ~padding & (position > 0)
-    return Masked(
-        ids=torch.from_numpy(batch.ids),
-        codes=torch.from_numpy(np.where(hidden, rules.mask_code, batch.codes)),
-        target=torch.from_numpy(batch.codes),
-        hidden=torch.from_numpy(hidden),
-        padding=torch.from_numpy(padding),
-        allowed=torch.from_numpy(batch.allowed),
-    )
+def draw(sampler: Sampler, recipe: Recipe, rules: TokenizerSettings) -> tuple[Masked, Tensor]:
+    """The next batch, a share of its values hidden, and (B, C) bool the labels that are right."""
+    batch = sampler.draw(recipe.cells, int(sampler.random.choice(recipe.lengths)))
+    return masked(batch.tokens, recipe.mask_ratios, rules, sampler.random), torch.from_numpy(batch.allowed)
 
 
 def losses_of(
-    model: ScGPT, batch: Masked, levels: Tensor, recipe: Recipe, rules: TokenizerSettings
+    model: ScGPT, drawn: tuple[Masked, Tensor], recipe: Recipe, rules: TokenizerSettings
 ) -> dict[str, Tensor]:
     """Every loss of a batch, weighted."""
-    output = model(batch.ids, levels[batch.codes], batch.padding, cls=True, mvc=True)
-    # Bins run to 50: in units of that, errors are of the size of the other losses.
-    true = levels[batch.target][batch.hidden] / (rules.n_bins - 1)
-    told = {name: output[name][batch.hidden] / (rules.n_bins - 1) for name in ("mlm_output", "mvc_output")}
-    scale = 10 * recipe.value_weight
-    return {
-        "values": scale * functional.mse_loss(told["mlm_output"], true),
-        "values from the cell": scale * functional.mse_loss(told["mvc_output"], true),
-        "types": recipe.type_weight * type_loss(output["cls_output"], batch.allowed),
-        "likeness": recipe.likeness_weight * likeness_loss(output["cell_emb"], batch.allowed, recipe.temperature),
+    batch, allowed = drawn
+    output = model(batch.ids, torch.tensor(rules.levels)[batch.codes], batch.padding, cls=True, mvc=True)
+    return value_losses(output, batch, rules, 10 * recipe.value_weight) | {
+        "types": recipe.type_weight * type_loss(output["cls_output"], allowed),
+        "likeness": recipe.likeness_weight * likeness_loss(output["cell_emb"], allowed, recipe.temperature),
     }
 
 

@@ -9,7 +9,6 @@ is measured by build_demo.py, on the bundle.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -17,11 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from demo_batches import Sampler, settings, view, vocabulary
+from demo_batches import Sampler, view, vocabulary
 from demo_data import DataSet, Split, load
 from demo_evaluation import Told, validation_figure
 from demo_labels import LABELS
-from demo_training import Recipe, new_model, train
+from demo_training import Recipe, course, draw, losses_of, new_model
+from training import checkpoint
+from training.checkpoint import SIZES
+from training.loop import train
+from training.tokens import settings
 
 from scgpt_export.genes import census_tokens
 from scgpt_export.reference import ModelConfig, ScGPT
@@ -29,7 +32,6 @@ from scgpt_runtime.vocab import Vocabulary, match
 
 SHIPPED = Path(__file__).resolve().parent.parent / "scgpt_infer" / "demo" / "cells.h5ad"
 MAX_LENGTH = 600
-SIZES = {"embsize": 64, "nheads": 4, "d_hid": 128, "nlayers": 4, "n_layers_cls": 3, "dropout": 0.0}
 
 
 def config(tokens: Vocabulary) -> ModelConfig:
@@ -60,10 +62,9 @@ def ask(model: ScGPT, cells: DataSet, tokens: Vocabulary, batch: int = 32) -> To
     for start in range(0, cells.n_cells, batch):
         rows = order[start : start + batch]
         seen = view(cells.counts[rows], cells.allowed[rows], columns, rules, len(tokens), fewest=0)
-        padding = np.arange(seen.ids.shape[1]) >= seen.lengths[:, None]
-        output = model(
-            torch.from_numpy(seen.ids), levels[torch.from_numpy(seen.codes)], torch.from_numpy(padding), cls=True
-        )
+        ids, codes = torch.from_numpy(seen.tokens.ids), torch.from_numpy(seen.tokens.values)
+        padding = torch.arange(ids.shape[1]) >= torch.from_numpy(seen.tokens.lengths)[:, None]
+        output = model(ids, levels[codes], padding, cls=True)
         vectors[rows] = torch.nn.functional.normalize(output["cell_emb"], dim=1).numpy()
         logits[rows] = output["cls_output"].numpy()
     return Told(vectors, logits)
@@ -77,16 +78,8 @@ def choose_genes(split: Split) -> Vocabulary:
 
 def write(folder: Path, model: ScGPT, tokens: Vocabulary, recipe: Recipe, seed: int) -> None:
     """Write the checkpoint in scGPT's own layout."""
-    folder.mkdir(parents=True, exist_ok=True)
     args = {
-        **SIZES,
-        "pad_token": "<pad>",
-        "pad_value": -2,
-        "mask_value": -1,
         "mask_ratio": sorted(set(recipe.mask_ratios)),
-        "input_style": "binned",
-        "input_emb_style": "continuous",
-        "n_bins": 51,
         "max_seq_len": MAX_LENGTH,
         "training_tasks": "gen+cls",
         "fine_tuned": False,
@@ -94,16 +87,11 @@ def write(folder: Path, model: ScGPT, tokens: Vocabulary, recipe: Recipe, seed: 
         "no_cce": True,
         "MVC": True,
         "USE_CLS": True,
-        "fast_transformer": False,
         "batch_size": recipe.cells,
         "lr": recipe.rate,
         "seed": seed,
     }
-    (folder / "args.json").write_text(json.dumps(args, indent=2) + "\n", encoding="utf-8")
-    (folder / "vocab.json").write_text(json.dumps(tokens.index, indent=2) + "\n", encoding="utf-8")
-    (folder / "labels.json").write_text(json.dumps(LABELS, indent=2) + "\n", encoding="utf-8")
-    (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
-    torch.save({name: weight.clone() for name, weight in model.state_dict().items()}, folder / "best_model.pt")
+    checkpoint.write(folder, model, tokens, args, labels=LABELS, recipe=asdict(recipe))
 
 
 def report(sets: Sequence[DataSet]) -> None:
@@ -136,7 +124,15 @@ def main() -> None:
         return float(np.mean([validation_figure(cells, ask(mean, cells, tokens).logits) for cells in split.validation]))
 
     sampler = Sampler(split.training, tokens, options.seed)
-    best = train(model, sampler, recipe, settings(tokens, MAX_LENGTH), judge, lambda line: print(line, flush=True))
+    rules = settings(tokens, MAX_LENGTH)
+    best = train(
+        model,
+        lambda: draw(sampler, recipe, rules),
+        lambda learner, batch: losses_of(learner, batch, recipe, rules),
+        course(recipe),
+        lambda line: print(line, flush=True),
+        judge,
+    )
     write(options.output, best, tokens, recipe, options.seed)
     print(f"{options.output}: written after {time.monotonic() - began:.0f} s")
 
