@@ -8,7 +8,7 @@ Letters in the comments: B cells, L tokens, Q query tokens, D width, H heads, F 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from scgpt_runtime.errors import OptionError
 
-__all__ = ["Layer", "ModelConfig", "ScGPT", "padding_bias"]
+__all__ = ["GeneratorConfig", "Layer", "ModelConfig", "ScGPT", "padding_bias"]
 
 ValueStyle = Literal["continuous", "category", "scaling"]
 Pooling = Literal["cls", "avg-pool", "w-pool"]
@@ -30,6 +30,25 @@ BATCH_NORM_EPS = 6.1e-5
 """Smallest normal number of float16, which scGPT trains its batch norms with."""
 
 CCE_TEMPERATURE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorConfig:
+    """What a perturbation generator has beside the rest of `ModelConfig`.
+
+    Attributes
+    ----------
+    pad_flag
+        The flag whose vector training leaves at zero: 0, not perturbed, in the original's tutorial.
+    activation
+        Class of ``torch.nn`` that the decoder's coefficient and bias pass through; None: none.
+    adaptive_bias
+        Whether the bias is multiplied by the mean of the cell's values that are not zero.
+    """
+
+    pad_flag: int = 0
+    activation: str | None = None
+    adaptive_bias: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +87,8 @@ class ModelConfig:
         Whether there is a discriminator of batches on the cell embedding.
     ecs_threshold
         Similarity that the elastic cell similarity loss pulls towards.
+    generator
+        What makes the model a perturbation generator (`scgpt_export.generator`); None: it is none.
     """
 
     n_tokens: int
@@ -90,6 +111,7 @@ class ModelConfig:
     n_layers_cls: int = 3
     dab: bool = False
     ecs_threshold: float = 0.3
+    generator: GeneratorConfig | None = None
 
     @property
     def needs_batch(self) -> bool:
@@ -384,17 +406,27 @@ class ScGPT(nn.Module):
         hidden: Tensor = self.transformer_encoder(self.embed_tokens(ids, values, batch, domains), padding_bias(padding))
         return hidden
 
+    def scores(
+        self, ids: Tensor, values: Tensor, padding: Tensor, batch: Tensor | None = None, domains: Domains = "cell"
+    ) -> Tensor:
+        """Raw attention scores of the last layer, (B, H, L, L), rows queries: what networks of genes are made of.
+
+        No scale, no softmax and no mask, as the original's tutorial takes them; errors as for `encode`.
+        """
+        self.check_batch(len(ids), batch)
+        x, bias = self.embed_tokens(ids, values, batch, domains), padding_bias(padding)
+        *before, last = cast("list[Layer]", list(self.transformer_encoder.layers))
+        for layer in before:
+            x = layer(x, bias)
+        return last.self_attn.heads(x, 0) @ last.self_attn.heads(x, 1).transpose(-1, -2)
+
     def pool(self, hidden: Tensor, values: Tensor) -> Tensor:
         """Cell embedding (B, D) from hidden states (B, L, D) and raw values (B, L).
 
         As in the original, the pools take every position, padding too, so with them a cell depends on how far it was
         padded.
         """
-        if self.config.pooling == "cls":
-            return hidden[:, 0]
-        if self.config.pooling == "avg-pool":
-            return hidden.mean(dim=1)
-        return functional.normalize((hidden * values.unsqueeze(-1)).sum(dim=1), dim=1)
+        return pooled(hidden, values, self.config.pooling)
 
     def with_batch(self, x: Tensor, batch: Tensor | None) -> Tensor:
         """What a decoder reads: `x`, (B, L, D) or (B, D), with the batch label's vector behind it where it has one."""
@@ -476,6 +508,15 @@ class ScGPT(nn.Module):
         low, high = (int(batch.min()), int(batch.max())) if n_cells else (0, 0)
         if self.config.needs_batch and not 0 <= low <= high < known:
             raise OptionError(f"Found batch labels {low} to {high}, expected 0 to {known - 1}.")
+
+
+def pooled(hidden: Tensor, values: Tensor, pooling: Pooling) -> Tensor:
+    """Cell embedding (B, D) from hidden states (B, L, D) and raw values (B, L), of every position."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "avg-pool":
+        return hidden.mean(dim=1)
+    return functional.normalize((hidden * values.unsqueeze(-1)).sum(dim=1), dim=1)
 
 
 def value_encoder(config: ModelConfig) -> nn.Module:
