@@ -1,7 +1,8 @@
 """A bundle small enough to see through, made by hand: no torch, no exporter, no weights worth the name.
 
 The graph answers, for each cell, the mean over its true tokens of (id, value, id * value, length): padding
-that leaks, rows that swap and lengths that are wrong all show.
+that leaks, rows that swap and lengths that are wrong all show. A labelled one adds ten times the batch label to the
+length.
 """
 
 import hashlib
@@ -21,15 +22,18 @@ from scgpt_runtime.vocab import Vocabulary
 GENES = 60
 SETTINGS = TokenizerSettings(cls_id=GENES + 1, pad_id=GENES, max_length=24, seed=7)
 DIM = 4
+BATCHES = ("day1", "day2", "day3")
 
 
-def model(extra_input: str | None = None, scale: float = 1.0, external: str | None = None):
+def model(extra_input: str | None = None, scale: float = 1.0, external: str | None = None, *, labelled: bool = False):
     """The toy ``embed`` graph as an ONNX ModelProto."""
     inputs = [
         helper.make_tensor_value_info("ids", TensorProto.UINT16, ["cells", "tokens"]),
         helper.make_tensor_value_info("values", TensorProto.UINT8, ["cells", "tokens"]),
         helper.make_tensor_value_info("lengths", TensorProto.INT32, ["cells"]),
     ]
+    if labelled:
+        extra_input = "batch"
     if extra_input:
         inputs.append(helper.make_tensor_value_info(extra_input, TensorProto.INT32, ["cells"]))
     output = helper.make_tensor_value_info("cell", TensorProto.FLOAT, ["cells", DIM])
@@ -64,11 +68,24 @@ def model(extra_input: str | None = None, scale: float = 1.0, external: str | No
         node("ReduceSum", ["ivm", "one"], ["siv"]),
         node("Mul", ["n1", "n1"], ["nn"]),
         node("Concat", ["si", "sv", "siv", "nn"], ["sums"], axis=1),
-        node("Div", ["sums", "n1"], ["means"]),
+        node("Div", ["sums", "n1"], ["plain" if labelled else "means"]),
+        *(_shifted_by_label(node) if labelled else []),
         node("Mul", ["means", "scale"], ["cell"]),
     ]
     graph = helper.make_graph(nodes, "embed", inputs, [output], initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def _shifted_by_label(node) -> list:
+    """Nodes that add ten times the batch label to the last entry of each cell's answer."""
+    ten = numpy_helper.from_array(np.array([0, 0, 0, 10], np.float32))
+    return [
+        node("Cast", ["batch"], ["b"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["b", "one"], ["b1"]),
+        node("Constant", [], ["ten"], value=ten),
+        node("Mul", ["b1", "ten"], ["shift"]),
+        node("Add", ["plain", "shift"], ["means"]),
+    ]
 
 
 def keep_outside(tensor, location: str) -> None:
@@ -81,11 +98,11 @@ def keep_outside(tensor, location: str) -> None:
         entry.key, entry.value = key, value
 
 
-def answer(tokens: TokenBlock, cell: int) -> np.ndarray:
-    """What the toy graph must say of one cell."""
+def answer(tokens: TokenBlock, cell: int, label: int = 0) -> np.ndarray:
+    """What the toy graph must say of one cell, of a batch label."""
     part = slice(tokens.offsets[cell], tokens.offsets[cell + 1])
     ids, values = tokens.ids[part].astype(np.float64), tokens.values[part].astype(np.float64)
-    return np.array([ids.mean(), values.mean(), (ids * values).mean(), len(ids)])
+    return np.array([ids.mean(), values.mean(), (ids * values).mean(), len(ids) + 10 * label])
 
 
 def tokens_of(lengths, seed: int = 0, settings: TokenizerSettings = SETTINGS) -> TokenBlock:
@@ -100,7 +117,7 @@ def tokens_of(lengths, seed: int = 0, settings: TokenizerSettings = SETTINGS) ->
     return TokenBlock(ids, values, offsets, faults, 0)
 
 
-def golden(n_cells: int = 16) -> Golden:
+def golden(n_cells: int = 16, n_batches: int = 1) -> Golden:
     """Cells of whole numbers, some too long, with the tokens and vectors that they must become."""
     random = np.random.default_rng(1)
     sizes = random.integers(1, 40, n_cells)
@@ -109,7 +126,7 @@ def golden(n_cells: int = 16) -> Golden:
     data = random.integers(1, 9, len(ids)).astype(np.float32)
     block = CellBlock(indptr, ids.astype(np.int32), data, 0)
     tokens = tokenize(block, np.arange(GENES + 2), SETTINGS, GENES + 2)
-    vectors = np.stack([answer(tokens, cell) for cell in range(n_cells)])
+    vectors = np.stack([answer(tokens, cell, cell % n_batches) for cell in range(n_cells)])
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     return Golden(indptr, ids, data, tokens.ids, tokens.values, tokens.offsets, vectors)
 
@@ -162,14 +179,19 @@ def manifest(**changes) -> Manifest:
     return replace(base, **changes)
 
 
-def write(folder: Path, external: str | None = "weights.bin", **changes) -> Path:
+def write(folder: Path, external: str | None = "weights.bin", *, labelled: bool = False, **changes) -> Path:
     """Seal a toy bundle in ``folder``."""
     (folder / "graphs").mkdir(parents=True)
-    (folder / "graphs" / "embed.onnx").write_bytes(model(external=external).SerializeToString())
+    graph = model(external=external, labelled=labelled)
+    (folder / "graphs" / "embed.onnx").write_bytes(graph.SerializeToString())
     if external:
         np.ones(DIM, np.float32).tofile(folder / "graphs" / "weights.bin")
     names = (*(f"G{i}" for i in range(GENES)), "<pad>", "<cls>")
     (folder / "vocab.json").write_text(Vocabulary(names).to_json(), encoding="utf-8")
-    golden().save(folder / "golden.npz")
+    golden(n_batches=len(BATCHES) if labelled else 1).save(folder / "golden.npz")
+    if labelled:
+        (plain,) = manifest().graphs
+        asks = replace(plain, inputs=(*plain.inputs, TensorSpec("batch", "int32", ("cells",))))
+        changes = {"graphs": (asks,), "batches": BATCHES, **changes}
     seal(folder, manifest(**changes))
     return folder

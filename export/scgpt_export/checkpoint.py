@@ -178,6 +178,8 @@ def load(
         healed = fit(state, config)
         label_names = read_names(labels, "labels", heads.n_cls) if labels else ()
         batch_names = read_names(batches, "batches", heads.n_batches) if batches else ()
+        # A batch is asked for by name, so that those without a name are called by their number.
+        batches_by_name = batch_names or tuple(map(str, range(heads.n_batches if heads.needs_batch else 0)))
         binning_genes, genes_note = match_genes(genes, read_genes(genes), tokens) if genes else ((), "")
         fine_tuned = is_fine_tuned(heads, fields, healed.unused, own_args=files.args is not None)
         values_notes = check_values(config, fields, fine_tuned=fine_tuned)
@@ -188,7 +190,7 @@ def load(
             args=fields,
             source=digests(files, spare, args),
             labels=label_names,
-            batches=batch_names,
+            batches=batches_by_name,
             binning_genes=binning_genes,
             fine_tuned=fine_tuned,
             unused=healed.unused,

@@ -49,10 +49,12 @@ def ragged(tokens: TokenBlock, n_cells: int = _CELLS, seed: int = 0) -> TokenBlo
     lengths = np.rint(longest * (_SHORTEST + (1 - _SHORTEST) * shares)).astype(np.int64).clip(1, longest)
     order = np.argsort(-there, kind="stable")
     enough = np.searchsorted(-there[order], -lengths, side="right")  # (n_cells,) how many are as long as that
-    starts = tokens.offsets[order[random.integers(0, enough)]]
+    drawn = order[random.integers(0, enough)]
+    starts = tokens.offsets[drawn]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     taken = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return TokenBlock(tokens.ids[taken], tokens.values[taken], offsets, np.zeros(n_cells, np.uint8), 0)
+    labels = None if tokens.labels is None else tokens.labels[drawn]
+    return TokenBlock(tokens.ids[taken], tokens.values[taken], offsets, np.zeros(n_cells, np.uint8), 0, labels)
 
 
 def cells_per_second(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner) -> float:
@@ -68,7 +70,7 @@ def cells_per_second(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner
         The graph does not run to the end.
     """
     settings, plan = bundle.manifest.tokenizer, plan_for(choice, bundle.manifest.tokenizer)
-    golden, seeds = golden_tokens(bundle.golden()), itertools.count()
+    golden, seeds = golden_tokens(bundle.golden(), len(bundle.manifest.batches)), itertools.count()
 
     def others(blocks: int) -> list[AnyBatch]:
         """Batches of so many blocks of cells that were not there before, for every choice the same in turn."""

@@ -28,7 +28,16 @@ from scgpt_runtime.runners import open_graph
 from scgpt_runtime.session import GraphRunner
 from scgpt_runtime.tensorrt import bucket_for
 
-__all__ = ["LIMITS", "golden_tokens", "hardware", "one_minus_cosine", "prove", "worst_answer", "worst_of"]
+__all__ = [
+    "LIMITS",
+    "golden_labels",
+    "golden_tokens",
+    "hardware",
+    "one_minus_cosine",
+    "prove",
+    "worst_answer",
+    "worst_of",
+]
 
 LIMITS = {"fp32": 1e-6, "fp16": 1e-4, "bf16": 1e-3, "int8": 1e-2}
 """Precision to the largest 1 - cosine to the fp32 reference that any golden cell may have."""
@@ -149,9 +158,15 @@ def one_minus_cosine(found: NDArray[np.float32], expected: NDArray[np.float32]) 
     return np.where(np.isfinite(distance), distance, math.inf)
 
 
-def golden_tokens(golden: Golden) -> TokenBlock:
-    """The golden cells as the tokens that were sealed with them."""
-    return TokenBlock(golden.ids, golden.values, golden.offsets, np.zeros(golden.n_cells, np.uint8), 0)
+def golden_tokens(golden: Golden, n_batches: int = 0) -> TokenBlock:
+    """The golden cells as the tokens that were sealed with them, with batch labels where a model has so many."""
+    faults, labels = np.zeros(golden.n_cells, np.uint8), golden_labels(golden, n_batches)
+    return TokenBlock(golden.ids, golden.values, golden.offsets, faults, 0, labels)
+
+
+def golden_labels(golden: Golden, n_batches: int) -> NDArray[np.int32] | None:
+    """(n_cells,) batch labels of the golden cells: all of a model's in turn; None where it has none."""
+    return np.arange(golden.n_cells, dtype=np.int32) % n_batches if n_batches else None
 
 
 def hardware(devices: tuple[int, ...]) -> list[str]:
@@ -225,7 +240,7 @@ def _worst_by_bucket(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner
     worst, longest = 0.0, 0
     while longest < settings.max_length:
         longest = bucket_for(longest + 1, settings.max_length).longest
-        tokens = _no_longer_than(golden_tokens(golden), longest)
+        tokens = _no_longer_than(golden_tokens(golden, len(bundle.manifest.batches)), longest)
         held = np.flatnonzero(np.diff(tokens.offsets))
         made = batches(tokens, settings, BatchPlan("padded", budget, step=longest))
         found = _vectors(golden, made, runner, choice.instances)
@@ -244,7 +259,8 @@ def _no_longer_than(tokens: TokenBlock, longest: int) -> TokenBlock:
 
 def _batches(bundle: Bundle, choice: ProviderChoice, budget: int) -> list[AnyBatch]:
     settings = bundle.manifest.tokenizer
-    return batches(golden_tokens(bundle.golden()), settings, plan_for(choice, settings, budget))
+    tokens = golden_tokens(bundle.golden(), len(bundle.manifest.batches))
+    return batches(tokens, settings, plan_for(choice, settings, budget))
 
 
 def _emptied(batch: AnyBatch, settings: TokenizerSettings) -> AnyBatch:

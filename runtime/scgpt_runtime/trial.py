@@ -221,7 +221,8 @@ def _rate(instances: Instances[None], batch: Batch, count: int) -> float:
 
 def _cells(bundle: Bundle) -> tuple[Batch, Batch]:
     """The golden cell of median length and the longest one, each alone."""
-    alone = rectangles(golden_tokens(bundle.golden()), bundle.manifest.tokenizer, BatchPlan("padded", 1))
+    tokens = golden_tokens(bundle.golden(), len(bundle.manifest.batches))
+    alone = rectangles(tokens, bundle.manifest.tokenizer, BatchPlan("padded", 1))
     return alone[len(alone) // 2], alone[0]
 
 

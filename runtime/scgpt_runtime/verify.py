@@ -6,7 +6,7 @@ In: an opened bundle. Out: one `VerifyResult` for each way to run it. It needs n
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from scgpt_runtime.choosing import Asked, candidates
 from scgpt_runtime.engine import Engine, check_feed
 from scgpt_runtime.errors import ProviderError, ScgptInferError
 from scgpt_runtime.golden import Golden
-from scgpt_runtime.proof import LIMITS, worst_answer, worst_of
+from scgpt_runtime.proof import LIMITS, golden_labels, worst_answer, worst_of
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.runners import graph_for, open_graph
 from scgpt_runtime.tokenizer import tokenize
@@ -97,7 +97,7 @@ def verify(
     """
     for graph in bundle.manifest.graphs:
         if graph.task == "embed":
-            check_feed(graph)
+            check_feed(graph, labelled=bool(bundle.manifest.batches))
     golden = bundle.golden()
     equal = _tokens_equal(bundle, golden)
     asked = dict.fromkeys((*bundle.manifest.precisions, "bf16")) if precision is None else (precision,)
@@ -140,7 +140,8 @@ def _verify_one(
     graph, runner = graph_for(bundle, "embed", choice), open_graph(bundle, "embed", choice, cache_dir)
     with Engine(bundle, graph, runner, choice, bundle.manifest.tokenizer) as engine:
         columns = np.arange(len(engine.vocabulary), dtype=np.int64)
-        (result,) = engine.run([golden.block()], columns)
+        labels = golden_labels(golden, len(bundle.manifest.batches))
+        (result,) = engine.run([golden.block()], columns, change=lambda block, tokens: replace(tokens, labels=labels))
         running = f"{engine.provider} {choice.dialect}" if choice.devices else engine.provider
         (vectors,) = result.outputs.values()
         worst = worst_of(golden, vectors)

@@ -7,7 +7,6 @@ import pytest
 import toy_bundle as toy
 from scgpt_runtime.bundle import Bundle, seal
 from scgpt_runtime.errors import BundleError, ProviderError
-from scgpt_runtime.manifest import TensorSpec
 from scgpt_runtime.proof import one_minus_cosine
 from scgpt_runtime.verify import verify
 
@@ -61,11 +60,17 @@ def test_a_cell_without_a_vector_fails(tmp_path):
     assert not result.passed
 
 
-def test_a_graph_that_asks_for_batch_labels_is_refused_with_the_reason(tmp_path):
-    (graph,) = toy.manifest().graphs
-    asks = replace(graph, inputs=(*graph.inputs, TensorSpec("batch", "int32", ("cells",))))
+def test_a_model_with_batch_labels_passes_on_every_provider_and_all_labels_count(tmp_path):
+    results = verify(Bundle.open(toy.write(tmp_path / "toy", labelled=True)))
+    assert {result.provider.split()[0] for result in results} == {"OpenVINO", "CPUExecutionProvider"}
+    assert all(result.passed for result in results)
+    bundle = Bundle.open(toy.write(tmp_path / "fewer", labelled=True, batches=toy.BATCHES[:2]))  # sealed with three
+    assert not any(result.passed for result in verify(bundle, precision="fp32"))
+
+
+def test_a_graph_that_asks_for_labels_of_a_model_that_names_no_batches_is_refused(tmp_path):
     with pytest.raises(BundleError, match="asks for a batch label"):
-        verify(Bundle.open(toy.write(tmp_path / "toy", graphs=(asks,))))
+        verify(Bundle.open(toy.write(tmp_path / "toy", labelled=True, batches=())))
 
 
 def test_a_precision_that_is_not_sealed_is_refused(tmp_path):
