@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from scgpt_runtime.errors import OptionError
 
-__all__ = ["GeneratorConfig", "Layer", "ModelConfig", "ScGPT", "padding_bias"]
+__all__ = ["GeneratorConfig", "Layer", "ModelConfig", "MultiOmicConfig", "ScGPT", "padding_bias"]
 
 ValueStyle = Literal["continuous", "category", "scaling"]
 Pooling = Literal["cls", "avg-pool", "w-pool"]
@@ -49,6 +49,23 @@ class GeneratorConfig:
     pad_flag: int = 0
     activation: str | None = None
     adaptive_bias: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MultiOmicConfig:
+    """What a multi-omic model has beside the rest of `ModelConfig`.
+
+    Attributes
+    ----------
+    n_modalities
+        Rows of the table of modalities, special ones counted; 0 where its decoders see batch labels alone.
+    pad, cls
+        Numbers of the modalities of ``<pad>``, whose vector training leaves as it is, and of ``<cls>``.
+    """
+
+    n_modalities: int = 0
+    pad: int = 0
+    cls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +106,8 @@ class ModelConfig:
         Similarity that the elastic cell similarity loss pulls towards.
     generator
         What makes the model a perturbation generator (`scgpt_export.generator`); None: it is none.
+    multiomic
+        What makes the model a multi-omic one (`scgpt_export.multiomic`); None: it is none.
     """
 
     n_tokens: int
@@ -112,6 +131,7 @@ class ModelConfig:
     dab: bool = False
     ecs_threshold: float = 0.3
     generator: GeneratorConfig | None = None
+    multiomic: MultiOmicConfig | None = None
 
     @property
     def needs_batch(self) -> bool:
@@ -437,12 +457,30 @@ class ScGPT(nn.Module):
             labels = labels.unsqueeze(1).expand(-1, x.shape[1], -1)
         return torch.cat([x, labels], dim=-1)
 
+    def predict(
+        self, hidden: Tensor, batch: Tensor | None = None, mods: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Values (B, L) from hidden states, and how likely they are above zero."""
+        refuse_modalities(mods)
+        answer: tuple[Tensor, Tensor | None] = self.decoder(self.with_batch(hidden, batch))
+        return answer
+
+    def predict_from_cell(
+        self, cell: Tensor, ids: Tensor, batch: Tensor | None = None, mods: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Values (B, L) of genes from the cell embedding, and how likely they are above zero."""
+        decoder = asked(self.mvc_decoder, "mvc", "decoder from the cell embedding")
+        refuse_modalities(mods)
+        answer: tuple[Tensor, Tensor | None] = decoder(self.with_batch(cell, batch), self.encoder(ids))
+        return answer
+
     def forward(
         self,
         ids: Tensor,
         values: Tensor,
         padding: Tensor,
         batch: Tensor | None = None,
+        mods: Tensor | None = None,
         *,
         cls: bool = False,
         cce: bool = False,
@@ -459,6 +497,8 @@ class ScGPT(nn.Module):
             (B, L): token ids, values, and true at padding.
         batch
             (B,) batch labels, for a model that has them.
+        mods
+            (B, L) number of each token's modality, for a multi-omic model.
         cls, cce, mvc, ecs
             Which further answers are wanted: class logits, contrastive loss, values from the cell embedding, elastic
             cell similarity loss.
@@ -477,7 +517,7 @@ class ScGPT(nn.Module):
         hidden = self.encode(ids, values, padding, batch, domains)
         cell = self.pool(hidden, values)
         output = {"cell_emb": cell}
-        output |= decoded("mlm", self.decoder(self.with_batch(hidden, batch)), do_sample)
+        output |= decoded("mlm", self.predict(hidden, batch, mods), do_sample)
         if cls:
             output["cls_output"] = asked(self.cls_decoder, "cls", "classifier")(cell)
         if cce:
@@ -486,8 +526,7 @@ class ScGPT(nn.Module):
             second = self.pool(self.encode(ids, values, padding, batch, domains), values)
             output["loss_cce"] = cce_loss(cell, second)
         if mvc:
-            decoder = asked(self.mvc_decoder, "mvc", "decoder from the cell embedding")
-            output |= decoded("mvc", decoder(self.with_batch(cell, batch), self.encoder(ids)), do_sample)
+            output |= decoded("mvc", self.predict_from_cell(cell, ids, batch, mods), do_sample)
         if ecs:
             output["loss_ecs"] = ecs_loss(cell, self.config.ecs_threshold)
         if self.grad_reverse_discriminator is not None:
@@ -528,6 +567,12 @@ def value_encoder(config: ModelConfig) -> nn.Module:
     if config.n_input_bins is None:
         raise OptionError("A category value encoder needs n_input_bins, the number of rows of its table.")
     return NormedEmbedding(config.n_input_bins, config.dim)
+
+
+def refuse_modalities(mods: Tensor | None) -> None:
+    """Raise OptionError for modalities that were given to a model that has none."""
+    if mods is not None:
+        raise OptionError("Modalities were given to a model that was trained without them: leave them out.")
 
 
 def asked(head: nn.Module | None, flag: str, name: str) -> nn.Module:
