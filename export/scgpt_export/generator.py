@@ -117,7 +117,7 @@ class Generator(nn.Module):
         ids, values, flags, padding
             (B, L): token ids, values as they are, 0 or 1 for each token, and true at padding.
         cls, mvc, ecs
-            Which further answers are wanted: class logits, values from the cell embedding, elastic cell similarity loss.
+            Which further answers are wanted: class logits, values from the cell embedding, elastic similarity loss.
         do_sample
             Multiply values by a draw of whether they are above zero, as the original always does outside of training;
             needs explicit zeros.

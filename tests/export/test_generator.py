@@ -64,7 +64,7 @@ def test_explicit_zeros_are_a_probability_and_leave_the_value_alone() -> None:
     with torch.no_grad():
         first, again, drawn = model(*cells), model(*cells), model(*cells, do_sample=True)
     assert torch.equal(first["mlm_output"], again["mlm_output"])
-    assert ((0 < first["mlm_zero_probs"]) & (first["mlm_zero_probs"] < 1)).all()
+    assert ((first["mlm_zero_probs"] > 0) & (first["mlm_zero_probs"] < 1)).all()
     assert ((drawn["mlm_output"] == 0) | (drawn["mlm_output"] == first["mlm_output"])).all()
 
 
