@@ -31,7 +31,7 @@ _ACCEPTED = (
     "Expected a bundle (a folder or zip that scgpt-infer export made), a scGPT checkpoint (a folder or zip with "
     f"best_model.pt, args.json and vocab.json), or the name of a model that ships: {', '.join(SHIPPED)}."
 )
-_RECIPE = 3
+_RECIPE = 4
 """Raised when an export of the same checkpoint holds other graphs: what is in the cache is made anew then."""
 
 _WEIGHTS = (".pt", ".safetensors")

@@ -13,7 +13,7 @@ from scgpt_runtime.golden import Golden
 from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.tokenizer import tokenize
 
-__all__ = ["as_golden", "cell_inputs", "golden_block", "golden_tokens"]
+__all__ = ["as_golden", "cell_inputs", "golden_block", "golden_tokens", "short_cells"]
 
 _SHORT = (1, 2, 4, 9, 19, 39, 79, 119, 179, 249, 349, 499, 699, 899)
 _LONG = (0, 0, 1, 100, 400, 900)  # genes beyond a full cell: exactly full twice, then down-sampled
@@ -66,6 +66,15 @@ def golden_tokens(block: CellBlock, genes: NDArray[np.int64], settings: Tokenize
     columns = np.full(n_tokens, -1, np.int64)
     columns[genes] = genes
     return tokenize(block, columns, settings, n_tokens)
+
+
+def short_cells(tokens: TokenBlock, longest: int = 256) -> TokenBlock:
+    """The golden cells before the first that is longer; they come in order of length."""
+    long = np.flatnonzero(np.diff(tokens.offsets) > longest)
+    n_cells = int(long[0]) if len(long) else tokens.n_cells
+    end = int(tokens.offsets[n_cells])
+    ids, values = tokens.ids[:end], tokens.values[:end]
+    return TokenBlock(ids, values, tokens.offsets[: n_cells + 1], tokens.faults[:n_cells], tokens.first_row)
 
 
 def as_golden(block: CellBlock, tokens: TokenBlock, cells: list[NDArray[np.float32]]) -> Golden:

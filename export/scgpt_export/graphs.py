@@ -4,14 +4,17 @@ In: a `ScGPT` and the tokenizer settings. Out: modules whose inputs and outputs 
 bundle's graphs. They know the model's parts; they know nothing of ONNX, files or precisions.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scgpt_export.reference import ScGPT
+from scgpt_export.reference import Layer, ScGPT
 from scgpt_runtime.manifest import TokenizerSettings
 
 __all__ = [
+    "AttentionGraph",
     "ClassifyGraph",
     "EmbedGraph",
     "ExpressionGraph",
@@ -139,6 +142,25 @@ class EmbedGraph(TokensGraph):
             share = share * (weights / self.levels.max())
         pooled = (hidden * share[:, :, None]).sum(1)
         return functional.normalize(pooled, dim=1) if self.pooling == "w-pool" else pooled
+
+
+class AttentionGraph(TokensGraph):
+    """``attention``: the same inputs to the raw attention scores of the last layer, for networks of genes.
+
+    Products of queries and keys as they are: no scale, no softmax, no mask, so padded rows and columns mean nothing.
+    Nothing else of the last layer is computed.
+    """
+
+    def __init__(self, model: ScGPT, settings: TokenizerSettings) -> None:
+        super().__init__(model, settings)
+        layers = stack_of(self)
+        self.stack = Stack(layers[:-1])
+        self.last = cast(Layer, layers[-1]).self_attn
+
+    def forward(self, ids: Tensor, values: Tensor, lengths: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Scores (cells, heads, queries, keys)."""
+        hidden = super().forward(ids, values, lengths, batch)
+        return self.last.heads(hidden, 0) @ self.last.heads(hidden, 1).transpose(-1, -2)
 
 
 class ClassifyGraph(nn.Module):

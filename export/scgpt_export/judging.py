@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
+from scgpt_export.golden_cells import short_cells
 from scgpt_export.parity import Graphs, measure, within
 from scgpt_export.passes import sequence
 from scgpt_export.prepare import CELLS, PORTABLE, Prepared
@@ -27,10 +27,6 @@ __all__ = ["STATIC_DIALECT", "Judgement", "Variant", "converted", "judge", "vari
 
 STATIC_DIALECT = "openvino"
 """Static int8 is for OpenVINO: without it, dynamic int8 is closer and asks for no calibration."""
-
-_SHORT = 256
-"""``tokens`` of a CUDA dialect differs from its ``embed`` by the last layer: cells up to this length show it, and cost
-a tenth of all."""
 
 _MADE_OF = {"cuda-flash": "cuda-lengths", "cuda-exact": "cuda-lengths", STATIC_DIALECT: PORTABLE}
 
@@ -85,7 +81,10 @@ def variants(prepared: Prepared, precision: str) -> list[Variant]:
     """What a precision can be sealed as, the one that decides about the others first."""
     made = []
     if precision != "bf16":
-        made.append(Variant(precision, PORTABLE, tuple(task for task, name in prepared.traced if name == PORTABLE)))
+        tasks = tuple(task for task, name in prepared.traced if name == PORTABLE)
+        if precision == "int8":  # networks are made of the order of scores, which 8 bits do not keep
+            tasks = tuple(task for task in tasks if task != "attention")
+        made.append(Variant(precision, PORTABLE, tasks))
     if precision == "int8" and prepared.ranges:
         made.append(Variant(precision, STATIC_DIALECT, ("embed",)))
     if precision in ("fp16", "bf16"):
@@ -174,16 +173,13 @@ def _measured(prepared: Prepared, variant: Variant, stage: Path) -> list[ParityR
 
 
 def _rounds(prepared: Prepared, variant: Variant) -> list[tuple[tuple[str, ...], TokenBlock]]:
-    """Tasks that are measured together, and the cells that they are measured on."""
-    if variant.dialect not in CUDA_DIALECTS:
-        return [(variant.tasks, prepared.tokens)]
-    return [(("embed",), prepared.tokens), (("tokens",), _short(prepared.tokens))]
+    """Tasks that are measured together, and the cells that they are measured on.
 
-
-def _short(tokens: TokenBlock) -> TokenBlock:
-    """The golden cells before the first long one; they come in order of length."""
-    long = np.flatnonzero(np.diff(tokens.offsets) > _SHORT)
-    n_cells = int(long[0]) if len(long) else tokens.n_cells
-    end = int(tokens.offsets[n_cells])
-    ids, values = tokens.ids[:end], tokens.values[:end]
-    return TokenBlock(ids, values, tokens.offsets[: n_cells + 1], tokens.faults[:n_cells], tokens.first_row)
+    ``tokens`` of a CUDA dialect differs from its ``embed`` by the last layer, and so does ``attention``: short cells
+    show it, and cost a tenth of all.
+    """
+    if variant.dialect in CUDA_DIALECTS:
+        return [(("embed",), prepared.tokens), (("tokens",), short_cells(prepared.tokens))]
+    others = tuple(task for task in variant.tasks if task != "attention")
+    rounds = [(others, prepared.tokens)]
+    return rounds if others == variant.tasks else [*rounds, (("attention",), short_cells(prepared.tokens))]

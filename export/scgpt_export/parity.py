@@ -30,7 +30,7 @@ __all__ = ["Answers", "Graphs", "measure", "reference_answers", "within"]
 _TOGETHER = 4
 _VECTORS = ("embed", "tokens", "genes")
 _PER_CELL = ("embed", "classify")
-_ORDER = ("embed", "tokens", "genes", "classify", "expression", "mvc")
+_ORDER = ("embed", "tokens", "attention", "genes", "classify", "expression", "mvc")
 
 Answers = dict[str, list[list[NDArray[np.float32]]]]
 """Task to cell to the outputs of its graph, each with the axis of the cells taken off."""
@@ -66,7 +66,8 @@ def reference_answers(model: ScGPT, tokens: TokenBlock, settings: TokenizerSetti
         for cell in range(tokens.n_cells):
             ids, values = cell_inputs(tokens, cell, settings)
             label = torch.tensor([cell % model.config.n_batches]) if model.config.needs_batch else None
-            for task, outputs in _answer(model, ids, values, label).items():
+            ask = _scores if tasks == ("attention",) else _answer
+            for task, outputs in ask(model, ids, values, label).items():
                 if task in answers:
                     answers[task].append([output[0].numpy() for output in outputs if output is not None])
     return answers
@@ -81,6 +82,13 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _scores(
+    model: ScGPT, ids: torch.Tensor, values: torch.Tensor, batch: torch.Tensor | None
+) -> dict[str, tuple[torch.Tensor | None, ...]]:
+    """Attention scores, which are too large to be taken where nobody asks for them."""
+    return {"attention": (model.scores(ids, values, torch.zeros_like(ids, dtype=torch.bool), batch),)}
 
 
 def _answer(
@@ -132,10 +140,16 @@ def measure(
         outputs = _run(sessions, batch, n_batches)
         for task, answers in expected.items():
             for place, cell in enumerate(batch.cells):
-                length = None if task in _PER_CELL else batch.lengths[place]
-                found = [output[place][:length] for output in outputs[task]]
+                found = [_cut(task, output[place], int(batch.lengths[place])) for output in outputs[task]]
                 worst[task] = max(worst[task], _difference(task, found, answers[cell]))
     return [_record(graphs, task, sessions[task].provider, worst[task], tokens.n_cells) for task in expected]
+
+
+def _cut(task: str, output: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """A cell's answer without what stands at padding."""
+    if task == "attention":  # (heads, queries, keys)
+        return output[:, :length, :length]
+    return output if task in _PER_CELL else output[:length]
 
 
 def _record(graphs: Graphs, task: str, provider: str, worst: float, n_cells: int) -> ParityRecord:

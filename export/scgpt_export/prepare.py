@@ -16,8 +16,16 @@ from scgpt_export.calibration import CalibrationCells, calibration_tokens, obser
 from scgpt_export.checkpoint import Checkpoint
 from scgpt_export.cuda import cuda_graph, fits
 from scgpt_export.genes import build_vocabulary
-from scgpt_export.golden_cells import as_golden, golden_block, golden_tokens
-from scgpt_export.graphs import ClassifyGraph, EmbedGraph, ExpressionGraph, GenesGraph, MvcGraph, TokensGraph
+from scgpt_export.golden_cells import as_golden, golden_block, golden_tokens, short_cells
+from scgpt_export.graphs import (
+    AttentionGraph,
+    ClassifyGraph,
+    EmbedGraph,
+    ExpressionGraph,
+    GenesGraph,
+    MvcGraph,
+    TokensGraph,
+)
 from scgpt_export.options import ExportOptions
 from scgpt_export.parity import Answers, reference_answers
 from scgpt_export.reference import ModelConfig, ScGPT
@@ -30,7 +38,7 @@ from scgpt_runtime.golden import Golden
 from scgpt_runtime.manifest import CUDA_DIALECTS, Calibration, TokenizerSettings
 from scgpt_runtime.vocab import Vocabulary, taking_part
 
-__all__ = ["CELLS", "PORTABLE", "Graph", "Prepared", "prepare", "tokenizer_settings"]
+__all__ = ["CELLS", "OF_TOKENS", "PORTABLE", "Graph", "Prepared", "prepare", "tokenizer_settings"]
 
 Graph = tuple[str, str]
 """A task and a dialect."""
@@ -39,6 +47,9 @@ PORTABLE = "portable"
 
 CELLS = ("embed", "tokens")
 """Tasks that turn cells into something; the others are heads on top of them, and the embeddings of genes."""
+
+OF_TOKENS = (*CELLS, "attention")
+"""Tasks whose graphs take tokens."""
 
 _TRACED = (PORTABLE, "cuda-lengths", "cuda-packed")
 
@@ -86,7 +97,8 @@ def prepare(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str],
     tokens = golden_tokens(block, genes, settings, model.config.n_tokens)
     signatures = _signatures(model.config, settings, options.precisions)
     tasks = tuple(task for task, dialect in signatures if dialect == PORTABLE)
-    expected = reference_answers(model, tokens, settings, tasks)
+    expected = reference_answers(model, tokens, settings, tuple(task for task in tasks if task != "attention"))
+    expected |= reference_answers(model, short_cells(tokens), settings, ("attention",))
     golden = as_golden(block, tokens, [outputs[0] for outputs in expected["embed"]])
     traced = {}
     for (task, dialect), shape in signatures.items():
@@ -136,7 +148,7 @@ def _signatures(
     config: ModelConfig, settings: TokenizerSettings, precisions: tuple[str, ...]
 ) -> dict[Graph, Signature]:
     """The tasks that the checkpoint has weights for, and the shape of their graphs in each dialect."""
-    tasks = [*CELLS, "genes", "expression"]
+    tasks = [*OF_TOKENS, "genes", "expression"]
     if config.n_cls > 1:  # scGPT builds every model with a classifier of one class, which is trained for nothing
         tasks.append("classify")
     if config.mvc:
@@ -149,10 +161,11 @@ def _signatures(
             task,
             dialect,
             dim=config.dim,
+            n_heads=config.n_heads,
             n_genes=config.n_tokens,
             binned=settings.value_style == "binned",
             n_classes=config.n_cls,
-            batch=config.norm == "dsbn" if task in CELLS else config.batch_labels,
+            batch=config.norm == "dsbn" if task in OF_TOKENS else config.batch_labels,
             explicit_zero=config.explicit_zero,
         )
         for task, dialect in graphs
@@ -161,7 +174,9 @@ def _signatures(
 
 def _module(model: ScGPT, settings: TokenizerSettings, task: str, dialect: str) -> nn.Module:
     graph: nn.Module
-    if task in CELLS:
+    if task == "attention":
+        graph = AttentionGraph(model, settings)
+    elif task in CELLS:
         graph = (EmbedGraph if task == "embed" else TokensGraph)(model, settings)
         if dialect != PORTABLE:
             return cuda_graph(graph, dialect)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scgpt_export.judging import STATIC_DIALECT, Judgement, converted
 from scgpt_export.options import ExportOptions
-from scgpt_export.prepare import CELLS, PORTABLE, Prepared
+from scgpt_export.prepare import OF_TOKENS, PORTABLE, Prepared
 from scgpt_export.provenance import built_with, told_args, weights_digest
 from scgpt_export.store import WeightStore
 from scgpt_runtime.manifest import STATIC, GraphRecord, Manifest, format_of, vector_id
@@ -96,6 +96,6 @@ def _graphs(prepared: Prepared, judged: Judgement, bundle: Path) -> tuple[GraphR
                 )
             )
     if any(variant.precision == "bf16" for variant in judged.sealed):
-        heads = [graph for graph in graphs if graph.precision == "fp32" and graph.task not in CELLS]
+        heads = [graph for graph in graphs if graph.precision == "fp32" and graph.task not in OF_TOKENS]
         graphs += [replace(graph, precision="bf16") for graph in heads]
     return tuple(graphs)

@@ -40,6 +40,7 @@ def signature(
     dialect: str = "portable",
     *,
     dim: int,
+    n_heads: int,
     n_genes: int,
     binned: bool,
     n_classes: int,
@@ -51,11 +52,11 @@ def signature(
     Parameters
     ----------
     task
-        ``embed``, ``tokens``, ``genes``, ``classify``, ``expression`` or ``mvc``.
+        ``embed``, ``tokens``, ``attention``, ``genes``, ``classify``, ``expression`` or ``mvc``.
     dialect
         Decides how ``embed`` and ``tokens`` are told where a cell ends.
-    dim
-        Width of the model.
+    dim, n_heads
+        Width of the model, and its attention heads.
     n_genes
         Size of the vocabulary: uint16 ids up to 65,535, uint32 beyond.
     binned
@@ -73,6 +74,7 @@ def signature(
     values = TensorSpec("values", "uint8" if binned else "float32", laid)
     cell = TensorSpec("cell", "float32", ("cells", dim))
     hidden = TensorSpec("hidden", "float32", (*tokens, dim))
+    scores = TensorSpec("scores", "float32", ("cells", n_heads, "tokens", "tokens"))
     logits = TensorSpec("logits", "float32", ("cells", n_classes))
     value = TensorSpec("value", "float32", tokens)
     genes = TensorSpec("ids", ids.dtype, ("genes",))
@@ -83,6 +85,7 @@ def signature(
     return {
         "embed": Signature(cells, (cell,)),
         "tokens": Signature(cells, (hidden,)),
+        "attention": Signature(cells, (scores,)),
         "genes": Signature((genes,), (gene,)),
         "classify": Signature((cell,), (logits,)),
         "expression": Signature((hidden, *label), decoded),

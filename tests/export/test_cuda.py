@@ -35,7 +35,7 @@ FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFL
 def shape_of(task, dialect, case):
     config = make_model(case).config
     return signature(
-        task, dialect, dim=32, n_genes=N_TOKENS, binned=True, n_classes=0, batch=config.norm == "dsbn",
+        task, dialect, dim=32, n_heads=4, n_genes=N_TOKENS, binned=True, n_classes=0, batch=config.norm == "dsbn",
         explicit_zero=False,
     )  # fmt: skip
 

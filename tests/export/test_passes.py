@@ -38,7 +38,7 @@ def trace_afresh(task, case):
         rewrite(graph)
     batch = model.config.norm == "dsbn" if task in ("embed", "tokens") else model.config.batch_labels
     shape = signature(
-        task, dim=32, n_genes=N_TOKENS, binned=True, n_classes=model.config.n_cls, batch=batch,
+        task, dim=32, n_heads=4, n_genes=N_TOKENS, binned=True, n_classes=model.config.n_cls, batch=batch,
         explicit_zero=model.config.explicit_zero,
     )  # fmt: skip
     return model, settings, trace(graph, shape), shape
