@@ -164,11 +164,24 @@ def _read_row(row: int, cells: Cells, columns: Columns, s: Scratch) -> int:
 
 
 @inner
-def _unpack(columns: Columns, s: Scratch) -> int:
-    """Take the values from their places in ascending (id, value); returns their number."""
+def _count(bits: np.uint64) -> int:
+    """Number of bits that are set."""
     n = 0
+    while bits != _ZERO:
+        bits &= bits - _ONE
+        n += 1
+    return n
+
+
+@inner
+def _unpack(columns: Columns, s: Scratch) -> int:
+    """Take the values from their places in ascending (modality, id, value); returns their number."""
+    n, modality = 0, 0
     for word in range(len(s.present)):
         bits = s.present[word]
+        while modality < len(columns.ends) - 1 and columns.ends[modality] >> 6 == word:
+            s.runs[modality] = n + _count(bits & ((_ONE << np.uint64(columns.ends[modality] & 63)) - _ONE))
+            modality += 1
         while bits != _ZERO:
             low = bits & (~bits + _ONE)
             bits ^= low
@@ -176,6 +189,7 @@ def _unpack(columns: Columns, s: Scratch) -> int:
             s.ids[n], s.values[n] = columns.ids[place], s.at_place[place]
             n += 1
         s.present[word] = _ZERO
+    s.runs[modality] = n
     if columns.repeats:
         for i in range(1, n):
             value, j = s.values[i], i
@@ -300,6 +314,54 @@ def _edges(n: int, n_levels: int, quantiles: Array, s: Scratch) -> None:
         s.highest[level] = not_above
 
 
+@inner
+def _of_modality(first: int, base: int, s: Scratch) -> Scratch:
+    """Scratch in which the token `first` and the level `base` are number 0."""
+    return Scratch(
+        s.present,
+        s.at_place,
+        s.stamp,
+        s.ids,
+        s.values[first:],
+        s.level[first:],
+        s.hashes,
+        s.kept,
+        s.keys,
+        s.order,
+        s.primary,
+        s.secondary,
+        s.merged_indices,
+        s.merged_data,
+        s.runs,
+        s.streams,
+        s.counts[base:],
+        s.highest[base:],
+        s.width[base:],
+        s.slots,
+        s.named,
+        s.buckets,
+    )
+
+
+@inner
+def _levels_and_edges(rules: Rules, s: Scratch) -> int:
+    """Number levels and count edges for each modality by itself; returns how many levels there are.
+
+    Those of one modality come behind those of the one before, each with a level of zeros.
+    """
+    first, base = 0, 0
+    for last in s.runs:
+        n = last - first
+        if n > 0:
+            own = _of_modality(first, base, s)
+            n_levels = _levels(n, own)
+            _edges(n, n_levels, rules.quantiles, own)
+            if base > 0:
+                own.level[:n] += np.int32(base)
+            first, base = last, base + n_levels
+    return base
+
+
 @cached
 def _bins(values: Array, draws: Array, quantiles: Array, bins: Array, s: Scratch) -> None:
     n = len(values)
@@ -324,7 +386,7 @@ def bins_from_draws(values: Array, draws: Array, quantiles: Array) -> NDArray[np
     (n,) uint8 bins from 1 to n_edges.
     """
     bins = np.empty(len(values), np.uint8)
-    _bins(values, draws, quantiles, bins, scratch(0, 0, len(values), WHOLE_LIMIT, DIGITS, FEW))
+    _bins(values, draws, quantiles, bins, scratch(0, 0, 1, len(values), WHOLE_LIMIT, DIGITS, FEW))
     return bins
 
 
@@ -398,29 +460,49 @@ def _draw(n: int, quota: int, stream: np.uint64, s: Scratch) -> None:
 
 
 @inner
-def _write(end: int, n: int, key: np.uint64, rules: Rules, out: Tokens, s: Scratch) -> int:
+def _write(end: int, rules: Rules, out: Tokens, s: Scratch) -> int:
     """Write ``<cls>`` and the kept tokens from `end` on; returns the new end."""
     binned = len(rules.quantiles) > 0
-    stream = _stream(key, rules.seed, _TIE)
     out.ids[end] = rules.cls_id
     if binned:
         out.codes[end] = rules.cls_code
     else:
         out.values[end] = rules.cls_value
     end += 1
-    for t in range(n):
-        if s.kept[t] == 0:
-            continue
-        out.ids[end] = s.ids[t]
-        if not binned:
-            out.values[end] = s.values[t]
-        elif s.width[s.level[t]] <= 1 or rules.one_sided:
-            out.codes[end] = s.highest[s.level[t]]
-        else:
-            draw = np.float64(_hash(stream, s.ids[t]) >> _11) * 2.0**-53
-            out.codes[end] = _bin(s.highest[s.level[t]], s.width[s.level[t]], draw)
-        end += 1
+    first = 0
+    for modality in range(len(s.runs)):
+        stream, last = s.streams[modality], s.runs[modality]
+        ids, values, level, kept = s.ids[first:last], s.values[first:last], s.level[first:last], s.kept[first:last]
+        for t in range(len(ids)):
+            if kept[t] == 0:
+                continue
+            out.ids[end] = ids[t]
+            if not binned:
+                out.values[end] = values[t]
+            elif s.width[level[t]] <= 1 or rules.one_sided:
+                out.codes[end] = s.highest[level[t]]
+            else:
+                draw = np.float64(_hash(stream, ids[t]) >> _11) * 2.0**-53
+                out.codes[end] = _bin(s.highest[level[t]], s.width[level[t]], draw)
+            end += 1
+        first = last
     return end
+
+
+@inner
+def _key(rules: Rules, s: Scratch) -> np.uint64:
+    """Start the hashes of each modality by its own tokens; returns the key of the cell.
+
+    Tokens are those with a value: with zeros all cells of a file have the same ids, and must not draw alike.
+    """
+    whole, first = _ZERO, 0
+    for modality in range(len(s.runs)):
+        key = _ZERO
+        for token_id in s.ids[first : s.runs[modality]]:
+            key += _mix64(np.uint64(token_id))
+        s.streams[modality] = _stream(key, rules.seed, _TIE)
+        whole, first = whole + key, s.runs[modality]
+    return whole
 
 
 @inner
@@ -435,18 +517,16 @@ def _tokenize_row(row: int, end: int, cells: Cells, columns: Columns, rules: Rul
         return NO_KNOWN_GENE, end
     n_levels = 0
     if len(rules.quantiles) > 0 or (rules.top and (rules.zeros or n > rules.keep)):
-        n_levels = _levels(n, s)
-        _edges(n, n_levels, rules.quantiles, s)
-    key = _ZERO  # of what is expressed: with zeros all cells of a file have the same ids, and must not draw alike
-    for t in range(n):
-        key += _mix64(np.uint64(s.ids[t]))
+        n_levels = _levels_and_edges(rules, s)
+    key = _key(rules, s)
     if rules.zeros:
         n = _add_zeros(n, columns, s)
+        s.runs[:] = columns.ends
     if n > rules.keep:
         _draw(n, _candidates(n, n_levels, rules, s), _stream(key, rules.seed, _SAMPLE), s)
     else:
         s.kept[:n] = 1
-    return 0, _write(end, n, key, rules, out, s)
+    return 0, _write(end, rules, out, s)
 
 
 @cached

@@ -28,6 +28,7 @@ def tokenize(
     settings: TokenizerSettings,
     vocabulary_size: int,
     threads: int = 1,
+    modalities: NDArray[np.uint8] | None = None,
 ) -> TokenBlock:
     """Turn cells into tokens.
 
@@ -43,6 +44,8 @@ def tokenize(
         Number of tokens of the model; ids become uint16 where it is at most 65,535, else uint32.
     threads
         Threads to share the rows among; the result does not depend on it.
+    modalities
+        (vocabulary_size,) modality of each token, for a model of several: each is binned by itself. None: one for all.
 
     Returns
     -------
@@ -58,8 +61,10 @@ def tokenize(
         If a setting has a value that no cell could be tokenized with.
     """
     cells = _checked_cells(block)
-    places = _places(_checked_columns(columns, vocabulary_size))
+    places = _places(_checked_columns(columns, vocabulary_size), modalities)
     rules = _rules(settings)
+    if rules.top and len(places.ends) > 1:
+        raise OptionError("sample is top, and values of several modalities do not compare; expected hash.")
 
     def part(rows: tuple[int, int]) -> Tokens:
         return _tokenize_rows(*rows, cells, places, rules)
@@ -95,7 +100,9 @@ def _tokenize_rows(first: int, last: int, cells: Cells, places: Columns, rules: 
         ends=np.zeros(len(stored) + 1, np.int64),
         faults=np.zeros(len(stored), np.uint8),
     )
-    memory = scratch(len(places.place), len(places.ids), int(each.max(initial=0)), WHOLE_LIMIT, DIGITS, FEW)
+    memory = scratch(
+        len(places.place), len(places.ids), len(places.ends), int(each.max(initial=0)), WHOLE_LIMIT, DIGITS, FEW
+    )
     tokenize_rows(first, cells, places, rules, out, memory)
     end = int(out.ends[-1])
     return out._replace(ids=out.ids[:end], codes=out.codes[:end], values=out.values[:end])
@@ -130,17 +137,27 @@ def _rules(settings: TokenizerSettings) -> Rules:
     )
 
 
-def _places(columns: NDArray[np.int64]) -> Columns:
-    """Sort the known columns by token id, so that a row is put into canonical order without a sort of its own."""
+def _places(columns: NDArray[np.int64], modalities: NDArray[np.uint8] | None) -> Columns:
+    """Sort the known columns by modality and token id, so that a row is put into canonical order without a sort of its
+    own.
+    """
     known = np.flatnonzero(columns >= 0)
     ids = columns[known].astype(np.uint32)
     # numpy's stable sort of 16-bit numbers is a radix sort
     order = np.argsort(ids.astype(np.uint16) if ids.max(initial=0) <= 0xFFFF else ids, kind="stable")
+    ends = np.array([len(known)], np.int64)
+    if modalities is not None and len(known):
+        of = modalities[ids[order]]
+        order = order[np.argsort(of, kind="stable")]
+        ends = np.cumsum(np.unique(of, return_counts=True)[1], dtype=np.int64)
     place = np.full(len(columns), -1, np.int32)
     place[known[order]] = np.arange(len(known), dtype=np.int32)
     ids = ids[order]
     return Columns(
-        place=_read_only(place, np.int32), ids=_read_only(ids, np.uint32), repeats=bool((ids[1:] == ids[:-1]).any())
+        place=_read_only(place, np.int32),
+        ids=_read_only(ids, np.uint32),
+        ends=_read_only(ends, np.int64),
+        repeats=bool((ids[1:] == ids[:-1]).any()),
     )
 
 

@@ -26,15 +26,18 @@ class Columns(NamedTuple):
     Attributes
     ----------
     place
-        (n_columns,) int32 place of each column in ascending (id, column), -1 for an unknown gene.
+        (n_columns,) int32 place of each column in ascending (modality, id, column), -1 for an unknown gene.
     ids
         (n_known,) uint32 token id at each place.
+    ends
+        (n_modalities,) int64 place behind the last one of each modality that the columns have; at least one.
     repeats
         Whether one token stands in more than one column.
     """
 
     place: NDArray[np.int32]
     ids: NDArray[np.uint32]
+    ends: NDArray[np.int64]
     repeats: bool
 
 
@@ -109,7 +112,10 @@ class Scratch(NamedTuple):
     secondary: NDArray[np.float64]
     merged_indices: NDArray[np.int32]
     merged_data: NDArray[np.float32]
-    # by level: zero, and behind it the distinct values of the cell
+    # by modality
+    runs: NDArray[np.int64]  # end of its tokens in the cell
+    streams: NDArray[np.uint64]  # where its hashes for ties start
+    # by level of each modality: zero, and behind it the distinct values of the cell
     counts: NDArray[np.int32]
     highest: NDArray[np.int32]
     width: NDArray[np.int32]
@@ -120,19 +126,21 @@ class Scratch(NamedTuple):
     buckets: NDArray[np.int32]
 
 
-def scratch(n_columns: int, n_known: int, longest: int, whole_limit: int, digits: int, few: int) -> Scratch:
+def scratch(
+    n_columns: int, n_known: int, n_modalities: int, longest: int, whole_limit: int, digits: int, few: int
+) -> Scratch:
     """Make the memory of one thread for rows of so many stored values or tokens; the kernels say the other sizes.
 
     Parameters
     ----------
-    n_columns, n_known
-        Columns of the matrix, and places of known ones.
+    n_columns, n_known, n_modalities
+        Columns of the matrix, places of known ones, and modalities that these are of.
     longest
         Most stored values or tokens of a row.
     whole_limit, digits, few
         The kernels' ``WHOLE_LIMIT``, ``DIGITS`` and ``FEW``.
     """
-    levels = max(whole_limit, longest) + 1
+    levels = n_modalities * (whole_limit + 1) + longest
     return Scratch(
         present=np.zeros(n_known // 64 + 1, np.uint64),
         at_place=np.empty(n_known, np.float32),
@@ -148,6 +156,8 @@ def scratch(n_columns: int, n_known: int, longest: int, whole_limit: int, digits
         secondary=np.empty(longest, np.float64),
         merged_indices=np.empty(longest, np.int32),
         merged_data=np.empty(longest, np.float32),
+        runs=np.empty(n_modalities, np.int64),
+        streams=np.empty(n_modalities, np.uint64),
         counts=np.empty(levels, np.int32),
         highest=np.empty(levels, np.int32),
         width=np.empty(levels, np.int32),
