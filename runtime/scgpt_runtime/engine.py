@@ -125,6 +125,8 @@ class Engine:
             manifest.arithmetic(choice.arithmetic),
         )
         self._among = taking_part(self.vocabulary, manifest.binning_genes)
+        modalities = bundle.modalities()
+        self._modalities = None if modalities is None else modalities.of_tokens
         self._session: GraphRunner | None = session
         self._timings = pipeline.Timings()
 
@@ -220,7 +222,7 @@ class Engine:
         self._open_session()
 
         def tokenise(block: CellBlock) -> TokenBlock:
-            tokens = tokenize(block, columns, self.settings, n_tokens)
+            tokens = tokenize(block, columns, self.settings, n_tokens, modalities=self._modalities)
             return tokens if change is None else change(block, tokens)
 
         steps = pipeline.Steps(

@@ -118,7 +118,9 @@ def verify(
 def _tokens_equal(bundle: Bundle, golden: Golden) -> bool:
     vocabulary = bundle.vocabulary()
     columns = np.where(taking_part(vocabulary, bundle.manifest.binning_genes), np.arange(len(vocabulary)), -1)
-    tokens = tokenize(golden.block(), columns, bundle.manifest.tokenizer, len(vocabulary))
+    modalities = bundle.modalities()
+    of_tokens = None if modalities is None else modalities.of_tokens
+    tokens = tokenize(golden.block(), columns, bundle.manifest.tokenizer, len(vocabulary), modalities=of_tokens)
     pairs = ((tokens.ids, golden.ids), (tokens.values, golden.values), (tokens.offsets, golden.offsets))
     return all(found.dtype == sealed.dtype and np.array_equal(found, sealed) for found, sealed in pairs)
 
