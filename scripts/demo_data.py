@@ -20,11 +20,6 @@ BATCH_TEST = "10x_6K"
 BATCH_VALIDATION = "SRR7244582"
 PBMC3K_AGAIN = "GSE115189"
 
-COPY = 0.95
-"""Cosine of log counts above which two cells are one: copies reach 0.95 and more, other pairs 0.85 at the most where
-hundreds of genes are shared."""
-FEWEST_SHARED = 300
-
 UNKNOWN = ""
 
 
@@ -182,25 +177,9 @@ def without_copies(cells: DataSet, judges: tuple[DataSet, ...], dropped: dict[st
     """Leave out the cells that are also in a data set that judges; count them in `dropped`."""
     copies = np.zeros(cells.n_cells, bool)
     for judge in judges:
-        copies |= _copies(cells, judge)
+        copies |= files.copies(cells.counts, cells.genes, judge.counts, judge.genes)
     dropped[cells.name] = int(copies.sum())
     return cells.take(~copies)
-
-
-def _copies(cells: DataSet, judge: DataSet) -> NDArray[np.bool_]:
-    place = {gene: column for column, gene in enumerate(judge.genes)}
-    mine = [column for column, gene in enumerate(cells.genes) if gene in place]
-    theirs = [place[cells.genes[column]] for column in mine]
-    if len(mine) < FEWEST_SHARED:
-        return np.zeros(cells.n_cells, bool)
-    likeness = _unit(cells.counts[:, mine]) @ _unit(judge.counts[:, theirs]).T
-    return likeness.max(axis=1).toarray().ravel() > COPY
-
-
-def _unit(counts: sp.csr_matrix) -> sp.csr_matrix:
-    logged = counts.log1p()
-    norm = np.sqrt(np.asarray(logged.multiply(logged).sum(axis=1)).ravel())
-    return sp.csr_matrix(sp.diags(1 / np.maximum(norm, 1e-12)) @ logged)
 
 
 def platelets(cells: DataSet) -> DataSet:
