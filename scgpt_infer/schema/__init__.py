@@ -10,15 +10,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from scgpt_infer.schema.text import NAME, about, cell, closing, numbers, opening, quoted
+from scgpt_infer.schema.text import NAME, about, cell, closing, document, numbers, opening, quoted
 
 __all__ = [
     "KINDS",
     "NAME",
     "PATH",
+    "WITHOUT_CELLS",
     "about",
     "cell",
     "closing",
+    "document",
     "line_schema",
     "numbers",
     "opening",
@@ -31,7 +33,10 @@ PATH: Final = Path(__file__).with_name("scgpt-infer-1.schema.json")
 """The JSON Schema (draft 2020-12)."""
 
 KINDS: Final = ("cell_types", "embeddings", "imputed_values", "multimodal")
-"""What a document may tell."""
+"""What a document may tell of cells."""
+
+WITHOUT_CELLS: Final = ("gene_network",)
+"""What else a document may tell."""
 
 
 def schema() -> dict[str, Any]:

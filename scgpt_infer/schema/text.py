@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NAME", "about", "cell", "closing", "numbers", "opening", "quoted"]
+__all__ = ["NAME", "about", "cell", "closing", "document", "numbers", "opening", "quoted"]
 
 Facts = Mapping[str, str | int | float]
 
@@ -26,6 +26,12 @@ def opening(kind: str) -> str:
 def closing(run: Facts) -> str:
     """What stands after the last cell."""
     return f'\n], "run": {_facts(run)}}}\n'
+
+
+def document(kind: str, members: Mapping[str, str], run: Facts) -> str:
+    """A whole document that is not about cells; ``members`` are names to JSON text."""
+    told = "".join(f"{quoted(name)}: {text}, " for name, text in members.items())
+    return f'{{"schema": {quoted(NAME)}, "kind": {quoted(kind)}, {told}"run": {_facts(run)}}}\n'
 
 
 def about(kind: str, run: Facts) -> str:

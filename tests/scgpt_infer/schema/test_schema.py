@@ -26,7 +26,7 @@ def test_it_is_a_schema_and_names_its_version():
     assert WHOLE["$defs"]["schema"]["const"] == schema.NAME
     assert schema.PATH.name == f"{schema.NAME.replace('/', '-')}.schema.json"
     assert WHOLE["$id"].endswith(f":{schema.NAME.partition('/')[2]}")
-    assert list(schema.KINDS) == WHOLE["$defs"]["kind"]["enum"] == list(EXAMPLES)
+    assert [*schema.KINDS, *schema.WITHOUT_CELLS] == WHOLE["$defs"]["kind"]["enum"] == list(EXAMPLES)
     assert set(Kind.__args__) <= set(schema.KINDS)
 
 
@@ -66,6 +66,25 @@ def test_every_kind_has_an_example_of_a_cell_without_a_result(kind):
 def test_what_breaks_the_contract_is_refused(kind, change):
     with pytest.raises(ValidationError):
         CHECK.validate(changed(kind, change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document.pop("network"),
+        lambda document: document.update(cells=[]),
+        lambda document: document["network"].pop("edges"),
+        lambda document: document["network"]["edges"][0].pop("weight"),
+        lambda document: document["network"]["edges"][0].update(weight=None),
+        lambda document: document["network"]["genes"][0].update(umap=[0, 1]),
+        lambda document: document["network"]["metagenes"][0]["groups"][0].update(scaled=2),
+        lambda document: document["run"].update(path="cells.h5ad"),
+    ],
+)
+def test_a_network_is_whole_and_nothing_else(change):
+    CHECK.validate(EXAMPLES["gene_network"])
+    with pytest.raises(ValidationError):
+        CHECK.validate(changed("gene_network", change))
 
 
 def test_cells_of_one_kind_are_not_those_of_another():
