@@ -12,7 +12,9 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from scgpt_export.reference import ModelConfig, Norm, Pooling, ScGPT, ValueStyle
+from scgpt_export.generator import ACTIVATIONS, FLAGS, Generator
+from scgpt_export.multiomic import model_class
+from scgpt_export.reference import GeneratorConfig, ModelConfig, MultiOmicConfig, Norm, Pooling, ValueStyle
 from scgpt_export.sidecars import some
 from scgpt_runtime.errors import CheckpointError
 
@@ -22,13 +24,19 @@ GENE_TABLE = "encoder.embedding.weight"
 WRAPPER = "module."  # of torch's DataParallel and DistributedDataParallel
 ATTENTION = re.compile(r"\.self_attn\.(?:_impl\.)?(Wqkv\.|out_proj\.)")
 
-NOT_YET = {
-    "pert_encoder.": "a perturbation generator (TransformerGenerator)",
-    "mod_encoder.": "a multi-omic model (MultiOmicTransformerModel)",
-}
-
-EMBEDDING_PATH = ("encoder.", "value_encoder.", "batch_encoder.", "dsbn.", "bn.", "transformer_encoder.")
+EMBEDDING_PATH = (
+    "encoder.",
+    "value_encoder.",
+    "pert_encoder.",
+    "batch_encoder.",
+    "dsbn.",
+    "bn.",
+    "transformer_encoder.",
+)
 """Keys that take part in every embedding: one without a place in the reference means another model."""
+
+EXPLICIT_ZERO = ("decoder.zero_logit.", "decoder.coeff_decoder.zero_logit.", "mvc_decoder.W_zero_logit.")
+"""Keys of modules that say how probable a value above zero is."""
 
 COUNTER = ".num_batches_tracked"  # of batch norms; nothing in inference reads it
 
@@ -47,6 +55,8 @@ class Heads:
         Whether the decoders see the batch label, and whether a discriminator tells it.
     norm
         Batch norm on the summed embeddings.
+    multiomic, n_modalities
+        Whether the model is a multi-omic one, and rows of its table of modalities; 0 without one.
     """
 
     n_cls: int
@@ -54,6 +64,8 @@ class Heads:
     batch_labels: bool
     dab: bool
     norm: Norm | None
+    multiomic: bool = False
+    n_modalities: int = 0
 
     @property
     def needs_batch(self) -> bool:
@@ -86,8 +98,7 @@ def heal(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises
     ------
     CheckpointError
-        Two keys mean one tensor, a tensor is neither floating point nor finite, or the model is of another kind
-        or not whole.
+        Two keys mean one tensor, a tensor is neither floating point nor finite, or the model is not whole.
     """
     wrapped = all(key.startswith(WRAPPER) for key in tensors)
     state: dict[str, Tensor] = {}
@@ -96,12 +107,6 @@ def heal(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name in state:
             raise CheckpointError(f"The checkpoint has two tensors for {name}: save the state_dict of one model alone.")
         state[name] = tensor if name.endswith(COUNTER) else as_float32(key, tensor)
-    for prefix, kind in NOT_YET.items():
-        if any(name.startswith(prefix) for name in state):
-            raise CheckpointError(
-                f"The checkpoint is {kind}: it has tensors under {prefix[:-1]}. Such models are not supported yet; "
-                "expected a TransformerModel."
-            )
     if GENE_TABLE not in state or state[GENE_TABLE].dim() != 2:
         raise CheckpointError(
             f"Found no gene table {GENE_TABLE}, expected a scGPT state_dict. It has {some([*state])}."
@@ -150,13 +155,18 @@ def heads_of(state: Mapping[str, Tensor]) -> Heads:
         told = ", ".join(f"{name} {count}" for name, count in known.items())
         raise CheckpointError(f"The checkpoint's modules differ in the number of batch labels ({told}): expected one.")
     dim = state[GENE_TABLE].shape[1]
-    wide = columns(state, "decoder.fc.0.weight") == 2 * dim
+    n_modalities = rows(state, "mod_encoder.embedding.weight")
+    # Modalities widen the decoder as batch labels do.
+    wide = columns(state, "decoder.fc.0.weight") == 2 * dim and not n_modalities
     return Heads(
         n_cls=rows(state, "cls_decoder.out_layer.weight") or int(any_under(state, "cls_decoder.")),
         n_batches=max(known.values(), default=0),
         batch_labels=wide or any_under(state, "batch_encoder."),
         dab=has_dab,
         norm="dsbn" if has_dsbn else "batchnorm" if any_under(state, "bn.") else None,
+        # Only multi-omic models ask the cell with more than the gene's own vector, be it for batch labels alone.
+        multiomic=n_modalities > 0 or columns(state, "mvc_decoder.gene2query.weight") == 2 * dim,
+        n_modalities=n_modalities,
     )
 
 
@@ -166,7 +176,11 @@ def missing_args(args: Mapping[str, Any]) -> list[str]:
 
 
 def config_from(
-    state: Mapping[str, Tensor], heads: Heads, args: Mapping[str, Any], pad_id: int
+    state: Mapping[str, Tensor],
+    heads: Heads,
+    args: Mapping[str, Any],
+    pad_id: int,
+    multiomic: MultiOmicConfig | None = None,
 ) -> tuple[ModelConfig, tuple[str, ...]]:
     """The config that keys and shapes tell, and what they tell otherwise than ``args.json``.
 
@@ -194,14 +208,37 @@ def config_from(
         norm=heads.norm,
         batch_labels=heads.batch_labels,
         n_batches=heads.n_batches,
-        explicit_zero=any_under(state, "decoder.zero_logit.") or any_under(state, "mvc_decoder.W_zero_logit."),
+        explicit_zero=any(any_under(state, prefix) for prefix in EXPLICIT_ZERO),
         # The query styles of this decoder (fc1, fc2) never ran in scGPT itself, so there is nothing to be faithful to.
         mvc=any_under(state, "mvc_decoder.") and not any_under(state, "mvc_decoder.fc1."),
         n_cls=heads.n_cls,
         n_layers_cls=len(linears) + 1 if heads.n_cls else 3,
         dab=heads.dab,
+        multiomic=multiomic,
+        generator=generator_of(state, args),
     )
     return config, differences(config, args)
+
+
+def generator_of(state: Mapping[str, Tensor], args: Mapping[str, Any]) -> GeneratorConfig | None:
+    """What makes the model a perturbation generator, where the keys tell that it is one.
+
+    No tensor tells how the decoder's answers go on, nor which flag training left at zero: ``args.json`` may say so
+    under the names of the original's arguments, and the tutorial's are taken where it does not.
+    """
+    if not any_under(state, "pert_encoder."):
+        return None
+    pad_flag, activation = args.get("pert_pad_id", 0), args.get("decoder_activation")
+    if type(pad_flag) is not int or not 0 <= pad_flag < FLAGS:
+        raise CheckpointError(f"args.json has pert_pad_id {pad_flag!r}, expected a whole number from 0 to {FLAGS - 1}.")
+    if activation is not None and activation not in ACTIVATIONS:
+        raise CheckpointError(
+            f"args.json has decoder_activation {activation!r}, expected null or one of {', '.join(ACTIVATIONS)}."
+        )
+    adaptive = args.get("decoder_adaptive_bias", False)
+    if not isinstance(adaptive, bool):
+        raise CheckpointError(f"args.json has decoder_adaptive_bias {adaptive!r}, expected true or false.")
+    return GeneratorConfig(pad_flag, activation, adaptive)
 
 
 def fit(state: Mapping[str, Tensor], config: ModelConfig) -> Healed:
@@ -213,7 +250,7 @@ def fit(state: Mapping[str, Tensor], config: ModelConfig) -> Healed:
         A tensor that inference needs is missing, has another shape, or has no place though embeddings depend on it.
     """
     with torch.device("meta"):
-        expected = ScGPT(config).state_dict()
+        expected = (model_class(config) if config.generator is None else Generator)(config).state_dict()
     absent = [key for key in expected if key not in state]
     unused = tuple(key for key in state if key not in expected)
     problems = {
