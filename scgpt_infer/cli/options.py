@@ -18,6 +18,7 @@ __all__ = [
     "device_option",
     "engine_options",
     "json_option",
+    "matrix_options",
     "model_option",
     "names_of",
     "names_option",
@@ -101,7 +102,7 @@ _ENGINE = (
     ),
 )
 
-_CELLS = (
+_MATRIX = (
     click.option("--layer", help="Where the counts are: a layer's name, raw, or X.  [default: layers/counts, else X]"),
     click.option("--modality", help="Of a file that holds several, the one to read.  [default: that of RNA]"),
     click.option(
@@ -124,6 +125,9 @@ _CELLS = (
         show_default=True,
         help="Smallest share of genes that the model must know.",
     ),
+)
+
+_TOKENS = (
     click.option("--max-length", type=click.IntRange(min=2), help="Most tokens of a cell.  [default: the bundle's]"),
     click.option("--seed", type=click.IntRange(min=0), help="Seed of ties and down-sampling.  [default: the bundle's]"),
     click.option(
@@ -146,7 +150,12 @@ def engine_options(command: Decorated) -> Decorated:
 
 def cells_options(command: Decorated) -> Decorated:
     """Where the counts and gene names are, and how a cell becomes tokens."""
-    return _apply(_CELLS, command)
+    return _apply(_MATRIX + _TOKENS, command)
+
+
+def matrix_options(command: Decorated) -> Decorated:
+    """Where the counts and gene names are, for a command that decides itself how a cell becomes tokens."""
+    return _apply(_MATRIX, command)
 
 
 def wanted_options(command: Decorated) -> Decorated:
