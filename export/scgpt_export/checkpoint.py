@@ -15,11 +15,14 @@ from torch import Tensor
 
 from scgpt_export.healing import GENE_TABLE, Heads, config_from, fit, heads_of, heal, missing_args
 from scgpt_export.layout import CheckpointFiles, open_files
-from scgpt_export.reference import ModelConfig, ScGPT
-from scgpt_export.sidecars import match_genes, read_args, read_genes, read_names, read_vocabulary, some
+from scgpt_export.modality_files import told_modalities
+from scgpt_export.multiomic import model_class
+from scgpt_export.reference import ModelConfig, MultiOmicConfig, ScGPT
+from scgpt_export.sidecars import CLS, match_genes, read_args, read_genes, read_names, read_vocabulary, some
 from scgpt_export.values import check_values, checked_zeros
 from scgpt_export.weights import read_tensors
 from scgpt_runtime.errors import CheckpointError, OptionError
+from scgpt_runtime.modalities import Modalities
 
 __all__ = ["Checkpoint", "load"]
 
@@ -43,8 +46,10 @@ class Checkpoint:
         Fields of ``args.json``.
     source
         sha256 of each file that was read, by file name.
-    labels, batches, modalities
+    labels, batches
         Names of the classes of the heads, in order; empty where there is no such head, or its names are not known.
+    modalities
+        Of each token of a multi-omic model; None for other models.
     binning_genes
         Genes that binning saw when the model was fine-tuned, by their names in the vocabulary; empty: all of it.
     fine_tuned
@@ -64,7 +69,7 @@ class Checkpoint:
     source: dict[str, str]
     labels: tuple[str, ...] = ()
     batches: tuple[str, ...] = ()
-    modalities: tuple[str, ...] = ()
+    modalities: Modalities | None = None
     binning_genes: tuple[str, ...] = ()
     fine_tuned: bool = False
     unused: tuple[str, ...] = ()
@@ -89,7 +94,7 @@ class Checkpoint:
     def model(self) -> ScGPT:
         """The reference with these weights, in eval mode and without gradients."""
         with torch.device("meta"):
-            model = ScGPT(self.config)
+            model = model_class(self.config)(self.config)
         model.to_empty(device="cpu").load_state_dict(self.state, strict=True)
         return model.eval().requires_grad_(False)
 
@@ -102,6 +107,7 @@ class Checkpoint:
             "expression from the cell embedding": c.mvc,
             f"{c.n_cls} classes": c.n_cls > 0,
             "batch discriminator": c.dab,
+            "modalities": c.multiomic is not None and c.multiomic.n_modalities > 0,
         }
         sizes = f"{c.n_layers} layers, width {c.dim}, {c.n_heads} heads, feed-forward {c.d_hid}"
         lines = [
@@ -145,7 +151,8 @@ def load(
         The genes that the model was fine-tuned on, by symbol or Ensembl id: a JSON list or mapping, or
         ``FILE.h5ad:COLUMN`` of ``var`` or ``FILE.h5ad:index``.
     modalities
-        Names of modalities, for multi-omic models.
+        Of a multi-omic model: JSON with its modalities by number, and their tokens or prefixes
+        (`scgpt_export.modality_files`).
 
     Raises
     ------
@@ -167,14 +174,16 @@ def load(
         fields = read_args(file for file in (spare.args, files.args, args) if file)
         vocabulary = files.vocabulary or spare.vocabulary
         bare = files.args is None or files.vocabulary is None
-        lacking = what_lacks(heads, fields, named=not bare, labels=labels, batches=batches)
+        lacking = what_lacks(heads, fields, named=not bare, labels=labels, batches=batches, modalities=modalities)
         if vocabulary is None:
             lacking.append("vocab.json (--base: the pretrained checkpoint)")
         if lacking or vocabulary is None:
             raise CheckpointError(f"{files.weights.name} lacks what no tensor tells. Give {'; '.join(lacking)}.")
         pad_token = str(fields.get("pad_token", "<pad>"))
         tokens = read_vocabulary(vocabulary, len(state[GENE_TABLE]), pad_token)
-        config, notes = config_from(state, heads, fields, tokens.index(pad_token))
+        told = told_modalities(Path(modalities), tokens, heads.n_modalities, pad_token) if modalities else None
+        multiomic = multiomic_config(heads, told, pad_token)
+        config, notes = config_from(state, heads, fields, tokens.index(pad_token), multiomic)
         healed = fit(state, config)
         label_names = read_names(labels, "labels", heads.n_cls) if labels else ()
         batch_names = read_names(batches, "batches", heads.n_batches) if batches else ()
@@ -191,6 +200,7 @@ def load(
             source=digests(files, spare, args),
             labels=label_names,
             batches=batches_by_name,
+            modalities=told,
             binning_genes=binning_genes,
             fine_tuned=fine_tuned,
             unused=healed.unused,
@@ -198,7 +208,7 @@ def load(
             notes=(
                 *notes,
                 *values_notes,
-                *numbered(classes=label_names, batches=batch_names),
+                *numbered(classes=label_names, batches=batch_names, modalities=() if told is None else told.names),
                 *([genes_note] if genes_note else []),
                 *silences(heads, label_names, batch_names, fine_tuned and not genes),
             ),
@@ -210,15 +220,30 @@ def refuse_idle(heads: Heads, labels: Path | None, batches: Path | None, modalit
     idle = {
         "labels": labels if not heads.n_cls else None,
         "batches": batches if not heads.n_batches else None,
-        "modalities": modalities,
+        "modalities": modalities if not heads.multiomic else None,
     }
     for option, file in idle.items():
         if file:
             raise OptionError(f"--{option} {file} was given, but the checkpoint has no {option}: leave it out.")
 
 
+def multiomic_config(heads: Heads, told: Modalities | None, pad_token: str) -> MultiOmicConfig | None:
+    """What makes the model a multi-omic one, if anything does."""
+    if not heads.multiomic:
+        return None
+    if told is None or not heads.n_modalities:
+        return MultiOmicConfig()
+    return MultiOmicConfig(heads.n_modalities, told.names.index(pad_token), told.names.index(CLS))
+
+
 def what_lacks(
-    heads: Heads, fields: dict[str, Any], *, named: bool, labels: Path | None, batches: Path | None
+    heads: Heads,
+    fields: dict[str, Any],
+    *,
+    named: bool,
+    labels: Path | None,
+    batches: Path | None,
+    modalities: Path | None,
 ) -> list[str]:
     """What must be given for a model to be usable, in words; `named` says that names of classes may be missing."""
     absent = missing_args(fields)
@@ -228,6 +253,8 @@ def what_lacks(
         lacking.append(f"the names of its {heads.n_cls} classes (--labels: JSON, or FILE.h5ad:COLUMN of obs)")
     if not named and heads.needs_batch and not batches:
         lacking.append(f"the names of its {heads.n_batches} batches (--batches: JSON, or FILE.h5ad:COLUMN of obs)")
+    if heads.n_modalities and not modalities:
+        lacking.append(f"its {heads.n_modalities} modalities and their tokens (--modalities: JSON)")
     return lacking
 
 
@@ -241,8 +268,9 @@ def is_fine_tuned(heads: Heads, fields: dict[str, Any], unused: tuple[str, ...],
         return said
     if PRETRAINING_KEY in unused:
         return False
-    adapted = heads.norm is not None or heads.n_batches > 0 or (heads.n_cls > 0 and fields.get("USE_CLS") is not True)
-    return adapted or not own_args
+    adapted = heads.norm is not None or heads.n_batches > 0 or heads.multiomic
+    classifies = heads.n_cls > 0 and fields.get("USE_CLS") is not True
+    return adapted or classifies or not own_args
 
 
 def numbered(**names: tuple[str, ...]) -> tuple[str, ...]:

@@ -62,6 +62,8 @@ def weights_digest(checkpoint: Checkpoint) -> str:
     """sha256 over name, shape and float32 bytes of every tensor, and over what decides vectors beside them."""
     beside = {name: getattr(checkpoint.config, name) for name in _SHAPELESS}
     beside["binning_genes"] = sorted(checkpoint.binning_genes)
+    if checkpoint.modalities is not None:
+        beside["modalities"] = checkpoint.modalities.digest
     digest = hashlib.sha256(json.dumps(beside, sort_keys=True).encode())
     for name in sorted(checkpoint.state):
         array = np.ascontiguousarray(checkpoint.state[name].detach().float().numpy())

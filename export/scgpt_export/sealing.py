@@ -37,6 +37,10 @@ def written(prepared: Prepared, judged: Judgement, bundle: Path, options: Export
     vocabulary = prepared.vocabulary.to_json()
     (bundle / "vocab.json").write_text(vocabulary, encoding="utf-8", newline="\n")
     checkpoint, config = prepared.checkpoint, prepared.model.config
+    modalities = checkpoint.modalities
+    if modalities is not None:
+        (bundle / "modalities.json").write_text(modalities.to_json(), encoding="utf-8", newline="\n")
+    names = modalities.names if modalities is not None else ()
     static = any(variant.dialect == STATIC_DIALECT for variant in judged.sealed)
     calibration = prepared.calibration if static else ()
     precisions = _precisions(judged)
@@ -59,10 +63,10 @@ def written(prepared: Prepared, judged: Judgement, bundle: Path, options: Export
         key=options.key,
         labels=checkpoint.labels,
         batches=checkpoint.batches,
-        modalities=checkpoint.modalities,
+        modalities=names,
         binning_genes=checkpoint.binning_genes,
         calibration=calibration,
-        format=format_of(prepared.settings),
+        format=format_of(prepared.settings, names),
     )
     digest = hashlib.sha256(vocabulary.encode()).hexdigest()
     ids = {
