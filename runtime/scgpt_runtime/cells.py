@@ -26,6 +26,8 @@ class CellFault(IntEnum):
     BAD_INDEX = 6
     NOT_FINITE = 7
     NO_VECTOR = 8
+    ALL_HIDDEN = 9
+    NO_BATCH = 10
 
     @property
     def reason(self) -> str:
@@ -43,6 +45,8 @@ _REASONS = {
     CellFault.BAD_INDEX: "a column index lies outside the matrix",
     CellFault.NOT_FINITE: "the model's answer is not finite",
     CellFault.NO_VECTOR: "it has no vector among those stored with the cells",
+    CellFault.ALL_HIDDEN: "all of its known genes are asked for, so none is left to predict from",
+    CellFault.NO_BATCH: "it has no batch",
 }
 
 
