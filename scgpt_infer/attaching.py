@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.source import TabledCells
-from scgpt_infer.writers.h5ad import RECORD
+from scgpt_infer.writers.h5ad import RECORD, record_name
 from scgpt_infer.writers.h5ad_columns import facts_of, recorded, refuse_others, superseded
 from scgpt_infer.writers.memory import MemorySink
-from scgpt_infer.writers.sink import Column, Record, Target
+from scgpt_infer.writers.sink import Column, Kind, Record, Target
 from scgpt_runtime.engine import RANGE_ROWS
 
 if TYPE_CHECKING:
@@ -42,6 +44,10 @@ class Attaching:
         Columns that ``obs`` gets.
     prefix
         What their names begin with.
+    features
+        What each number of a vector is of; empty for an embedding.
+    kind
+        What the result tells.
     """
 
     cells: "AnnData | Path | str"
@@ -50,6 +56,8 @@ class Attaching:
     key: str
     columns: tuple[Column, ...]
     prefix: str
+    features: tuple[str, ...] = ()
+    kind: Kind = "embeddings"
 
     def check(self) -> None:
         """Make sure that no column of the user's would be replaced.
@@ -74,13 +82,17 @@ class Attaching:
         else:
             found = self.cells if inplace else _copied(self.cells, self.n_cells)
         found.obsm[self.key] = sink.vectors
+        for name, numbers in sink.matrices.items():
+            found.obsm[f"{self.key}_{name}"] = numbers
+        if self.features:
+            found.uns[f"{self.key}_genes"] = np.array(self.features, object)
         names = {f"{self.prefix}{column.name}": column for column in self.columns}
         for name in superseded(list(found.obs.columns), names, ours):
             del found.obs[name]
         for name, column in names.items():
             values = sink.columns[column.name]
             found.obs[name] = pd.Categorical.from_codes(values, list(column.words)) if column.words else values
-        found.uns[RECORD] = {**sink.record, **facts_of(found.obs.columns, [*ours, *names])}
+        found.uns[record_name(self.kind)] = {**sink.record, **facts_of(found.obs.columns, [*ours, *names])}
         return found
 
     def _recorded(self) -> list[str]:

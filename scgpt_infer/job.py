@@ -48,6 +48,10 @@ class Job:
         What the names of columns begin with in ``obs``.
     with_vectors
         Whether tables and JSON hold the vectors.
+    features, matrices
+        What each number of a vector is of, and the names of further matrices of such numbers; see `Target`.
+    rows
+        Rows of the input that the source's cells are, where it gives but some of them.
     """
 
     source: CellSource
@@ -56,6 +60,9 @@ class Job:
     options: EmbedOptions
     prefix: str = "scgpt_"
     with_vectors: bool = True
+    features: tuple[str, ...] = ()
+    matrices: tuple[str, ...] = ()
+    rows: Sequence[int] | None = None
 
     @property
     def n_cells(self) -> int:
@@ -84,6 +91,9 @@ class Job:
             kind=self.task.kind,
             with_vectors=self.with_vectors,
             prefix=self.prefix,
+            features=self.features,
+            matrices=self.matrices,
+            rows=self.rows,
         )
 
     def into_file(self, path: Path, progress: Progress | None = None, also: MemorySink | None = None) -> Summary:
@@ -114,9 +124,11 @@ class Job:
         inplace
             Add to the object itself.
         """
-        place = Attaching(cells, self.source, self.n_cells, self.key, self.task.columns, self.prefix)
+        place = Attaching(
+            cells, self.source, self.n_cells, self.key, self.task.columns, self.prefix, self.features, self.task.kind
+        )
         place.check()
-        sink = MemorySink.of(self.n_cells, self.answers.dim, self.task.columns)
+        sink = MemorySink.of(self.n_cells, self.answers.dim, self.task.columns, self.matrices)
         output = f'obsm["{self.key}"]' if inplace else "The attribute `finished` of this error, an AnnData,"
         try:
             tally = self._run(sink, output)

@@ -1,21 +1,25 @@
-"""Which labelled cells are wanted: those with a label, less what the user leaves out.
+"""What is wanted: labelled cells, less what the user leaves out, and genes of a model's vocabulary.
 
-In: an open source and names of columns. Out: `Wanted`, a label and a mark for each row. It reads no counts.
+In: an open source and names of columns, or names of genes. Out: `Wanted`, a label and a mark for each row, and
+`WantedGenes`, token ids. It reads no counts.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer.readers import CellSource
 from scgpt_infer.tasks.annotate import UNKNOWN
-from scgpt_runtime.errors import OptionError
+from scgpt_runtime.errors import GenesError, OptionError
+from scgpt_runtime.vocab import GeneMode, Vocabulary, match, taking_part
 
-__all__ = ["Wanted", "listed", "wanted"]
+__all__ = ["Wanted", "WantedGenes", "listed", "read_names", "wanted", "wanted_genes"]
 
 SHOWN = 20
+FEW = 5
 
 
 @dataclass(slots=True)
@@ -98,3 +102,82 @@ def _check_there(name: str, values: NDArray[np.str_], column: str, option: str) 
         raise OptionError(
             f"{option} names {name!r}, which no cell has in column {column!r}; it has {listed(np.unique(values))}."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class WantedGenes:
+    """Genes of a vocabulary.
+
+    Attributes
+    ----------
+    ids
+        (n_genes,) token ids, each once: in the order in which they were asked for, or ascending where all are wanted.
+    unknown
+        Names that were asked for and are not in the vocabulary.
+    all
+        Whether nothing was asked for by name.
+    """
+
+    ids: NDArray[np.int64]
+    unknown: tuple[str, ...]
+    all: bool
+
+
+def wanted_genes(names: Sequence[str], vocabulary: Vocabulary, mode: GeneMode = "exact") -> WantedGenes:
+    """Find the genes that are wanted.
+
+    Parameters
+    ----------
+    names
+        Names or Ensembl ids; none: all genes.
+    vocabulary
+        Of the model.
+    mode
+        ``exact``, or ``alias``: previous and alias symbols too.
+
+    Raises
+    ------
+    GenesError
+        None of the names is known.
+    """
+    if not names:
+        return WantedGenes(np.flatnonzero(taking_part(vocabulary)), (), all=True)
+    ids = match(names, vocabulary, mode).columns
+    unknown = tuple(dict.fromkeys(name for name, token in zip(names, ids.tolist(), strict=True) if token < 0))
+    known = list(dict.fromkeys(token for token in ids.tolist() if token >= 0))
+    if not known:
+        shown = ", ".join(unknown[:FEW]) + (f" and {len(unknown) - FEW:,} more" if len(unknown) > FEW else "")
+        raise GenesError(
+            f"The model knows none of the genes that were asked for: {shown}. It has {', '.join(_some(vocabulary))}. "
+            "Give symbols or Ensembl ids of its vocabulary; --genes alias (genes='alias') finds older symbols too."
+        )
+    return WantedGenes(np.array(known, np.int64), unknown, all=False)
+
+
+def read_names(path: Path, what: str = "gene") -> tuple[str, ...]:
+    """Names of a text file, one a line; empty lines count for nothing.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What is named, for messages.
+
+    Raises
+    ------
+    OptionError
+        The file cannot be read, or names nothing.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"{path} cannot be read as a list of {what}s: {error}. Expected one name a line.") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise OptionError(f"{path} names no {what}. Expected one name a line.")
+    return names
+
+
+def _some(vocabulary: Vocabulary) -> list[str]:
+    return [vocabulary.tokens[token] for token in np.flatnonzero(taking_part(vocabulary))[:FEW]]

@@ -15,7 +15,7 @@ import numpy as np
 
 from scgpt_infer import __version__, models
 from scgpt_infer.facts import Facts
-from scgpt_infer.gene_vectors.asked import GeneOptions, WantedGenes, wanted_genes
+from scgpt_infer.gene_vectors.asked import GeneOptions
 from scgpt_infer.gene_vectors.context_free import embeddings, embeddings_id, precision_for
 from scgpt_infer.gene_vectors.groups import Groups, groups_of
 from scgpt_infer.gene_vectors.means import Means, Seen, means_in_cells, possible_genes
@@ -28,6 +28,7 @@ from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import destination
 from scgpt_infer.readers import CellSource
 from scgpt_infer.run import Progress, Tally, peak_bytes
+from scgpt_infer.wanted import WantedGenes, wanted_genes
 from scgpt_infer.writers.sink import Record
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_infer.gene_vectors.asked import WantedGenes
 from scgpt_infer.gene_vectors.groups import Groups
 from scgpt_infer.gene_vectors.stream import hidden_states
 from scgpt_infer.gene_vectors.sums import Sums
 from scgpt_infer.readers import CellSource
 from scgpt_infer.sizes import size
 from scgpt_infer.summary import BadCell
+from scgpt_infer.wanted import WantedGenes
 from scgpt_runtime.cells import CellFault, Result, TokenBlock
 from scgpt_runtime.engine import Engine
 from scgpt_runtime.errors import CellsError, OptionError

@@ -1,6 +1,6 @@
 """``.csv``: ``cell``, what is told of it, ``e0``, ``e1``, ..., ``error``; the run in ``x.csv.json``.
 
-Nine digits bring every float32 back bit for bit. A cell without a result has empty fields and its reason.
+Where the numbers of a vector have names, those stand for ``e0``, ``e1``. Nine digits bring every float32 back bit for bit. A cell without a result has empty fields and its reason.
 """
 
 import csv
@@ -20,6 +20,7 @@ from scgpt_infer.writers.sink import (
     Sink,
     Target,
     beside,
+    matrix_of,
     output_errors,
     record_json,
     sync_together,
@@ -37,7 +38,7 @@ _NUMBER_BYTES = 15  # sign, point, nine digits, exponent, comma
 
 def bytes_needed(target: Target) -> int:
     """Room for the table, every number at its longest."""
-    vectors = target.dim * _NUMBER_BYTES if target.with_vectors else 0
+    vectors = target.dim * (1 + len(target.matrices)) * _NUMBER_BYTES if target.with_vectors else 0
     columns = sum(
         max((len(word.encode()) for word in column.words), default=0) + _NUMBER_BYTES for column in target.columns
     )
@@ -72,7 +73,8 @@ class CsvSink:
         names = self.target.names(part.first_row, part.first_row + part.n_cells)
         told = [_texts(column, part) for column in self.target.columns]
         missing = [""] * len(_vector_names(self.target))
-        vectors = part.vectors.tolist() if missing else [[]] * part.n_cells
+        others = [matrix_of(part, name) for name in self.target.matrices]
+        vectors = np.hstack([part.vectors, *others]).tolist() if missing else [[]] * part.n_cells
         self.append(
             [
                 name,
@@ -98,7 +100,10 @@ class CsvSink:
 
 
 def _vector_names(target: Target) -> list[str]:
-    return [f"e{i}" for i in range(target.dim)] if target.with_vectors else []
+    if not target.with_vectors:
+        return []
+    names = list(target.features or (f"e{i}" for i in range(target.dim)))
+    return names + [f"{name}_{matrix}" for matrix in target.matrices for name in names]
 
 
 def _texts(column: Column, part: Part) -> list[str]:

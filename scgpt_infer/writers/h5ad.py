@@ -1,7 +1,8 @@
 """``.h5ad``: the input file plus ``obsm[key]``, columns of ``obs`` and ``uns["scgpt_infer"]``, the rest as it was.
 
 The input is copied beside the final name, the result is added to the copy, and the copy takes the name: so
-adding to the input file itself is safe as well. Rows go to the disk as they come.
+adding to the input file itself is safe as well. Rows go to the disk as they come. Further matrices lie in ``obsm`` as
+``key_NAME``; the names of what they tell in ``uns[key_genes]``.
 """
 
 import warnings
@@ -17,13 +18,16 @@ import numpy as np
 from scgpt_infer.writers.h5ad_columns import check_columns, column_facts, column_rooms
 from scgpt_infer.writers.h5ad_copy import copy_first_cells, copy_whole, copy_without_matrices
 from scgpt_infer.writers.h5ad_room import reserve, room
-from scgpt_infer.writers.sink import Part, Record, Sink, Target, beside, output_errors, sync
+from scgpt_infer.writers.sink import Kind, Part, Record, Sink, Target, beside, matrix_of, output_errors, sync
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["RECORD", "bytes_needed", "held", "open_h5ad"]
+__all__ = ["RECORD", "bytes_needed", "held", "open_h5ad", "record_name"]
 
 RECORD = "scgpt_infer"
 """Key under ``uns`` that the facts of a run are written under."""
+
+IMPUTED = f"{RECORD}_imputed"
+"""The same for values that were imputed: the facts of the cells' embedding stay beside them."""
 
 _NAME_BYTES = 64  # where it lies, and its letters
 
@@ -36,18 +40,30 @@ def bytes_needed(target: Target) -> int:
         kept = target.source.stat().st_size - (_matrix_bytes(target.source) if target.obs_only else 0)
     columns = len(target.columns) * target.n_cells * 4
     words = sum(len(word.encode()) + 32 for column in target.columns for word in column.words)
-    return kept + target.n_cells * target.dim * 4 + columns + words + 65536
+    features = sum(len(name.encode()) + 32 for name in target.features)
+    matrices = target.n_cells * target.dim * 4 * (1 + len(target.matrices))
+    return kept + matrices + columns + words + features + 65536
+
+
+def record_name(kind: Kind) -> str:
+    """Key under ``uns`` of the facts of a run that told something of this kind."""
+    return IMPUTED if kind == "imputed_values" else RECORD
 
 
 def held(path: Path, key: str) -> tuple[bool, str | None]:
     """Whether a file's ``obsm`` has a key, and the key that our record in it names."""
     with h5py.File(path, "r") as file:
-        obsm, record = file.get("obsm"), file.get(f"uns/{RECORD}/key")
+        obsm = file.get("obsm")
         taken = isinstance(obsm, h5py.Group) and key in obsm
-        named = (
-            record.asstr()[()] if isinstance(record, h5py.Dataset) and h5py.check_string_dtype(record.dtype) else None
-        )
-        return taken, named
+        named = [_text(file.get(f"uns/{name}/key")) for name in (RECORD, IMPUTED)]
+        return taken, key if key in named else next((name for name in named if name), None)
+
+
+def _text(element: Any) -> str | None:
+    """A text of a file; None for anything else."""
+    if not isinstance(element, h5py.Dataset) or h5py.check_string_dtype(element.dtype) is None:
+        return None
+    return str(element.asstr()[()])
 
 
 @contextmanager
@@ -60,11 +76,12 @@ def open_h5ad(target: Target) -> Iterator[Sink]:
             file = h5py.File(temporary, "r+", locking=False)  # ours alone; some network disks have no locks
         try:
             with _h5_errors(target.path):
-                dataset = _vectors(file, target)
+                dataset, *others = [_matrix(file, target, name) for name in ("", *target.matrices)]
+                matrices = dict(zip(target.matrices, others, strict=True))
                 columns = column_rooms(file, target)
-                for each in (dataset, *columns.values()):
+                for each in (dataset, *others, *columns.values()):
                     reserve(file, each, temporary)
-            yield H5adSink(target, temporary, file, dataset, columns, state)
+            yield H5adSink(target, temporary, file, dataset, matrices, columns, state)
         finally:
             with suppress(OSError, RuntimeError):  # after a failed write, closing fails in the same way
                 file.close()
@@ -78,6 +95,7 @@ class H5adSink:
     temporary: Path
     file: Any
     dataset: Any
+    matrices: dict[str, Any]
     columns: dict[str, Any]
     state: tuple[int, int, int] | None
 
@@ -86,6 +104,8 @@ class H5adSink:
         with _h5_errors(self.target.path):
             rows = slice(part.first_row, part.first_row + part.n_cells)
             self.dataset[rows] = part.vectors
+            for name, dataset in self.matrices.items():
+                dataset[rows] = matrix_of(part, name)
             for name, dataset in self.columns.items():
                 dataset[rows] = part.columns[name]
 
@@ -97,7 +117,10 @@ class H5adSink:
         with _h5_errors(self.target.path):
             if "uns" not in self.file:
                 write_elem(self.file, "uns", {})
-            write_elem(self.file["uns"], RECORD, {**record, **column_facts(self.file, self.target)})
+            uns, target = self.file["uns"], self.target
+            write_elem(uns, record_name(target.kind), {**record, **column_facts(self.file, target)})
+            if target.features:
+                write_elem(uns, f"{target.key}_genes", np.array(target.features, object))
             self.file.close()
             sync(self.temporary, self.target.path, self._check_source if self._is_in_place else None)
 
@@ -162,13 +185,14 @@ def _n_obs(source: Any) -> int:
     return len(index if isinstance(index, h5py.Dataset) else index["codes" if "codes" in index else "values"])
 
 
-def _vectors(file: Any, target: Target) -> Any:
-    """The embedding's dataset, anndata's attributes on it; an older one is replaced."""
+def _matrix(file: Any, target: Target, name: str) -> Any:
+    """The dataset of the vectors, or of a further matrix, anndata's attributes on it; an older one is replaced."""
     from anndata.io import write_elem
 
     if "obsm" not in file:
         write_elem(file, "obsm", {})
-    return room(file["obsm"], target.key, (target.n_cells, target.dim), np.float32)
+    key = f"{target.key}_{name}" if name else target.key
+    return room(file["obsm"], key, (target.n_cells, target.dim), np.float32)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
+from itertools import repeat
 from pathlib import Path
 
 from scgpt_infer import schema
@@ -17,6 +18,7 @@ from scgpt_infer.writers.sink import (
     Sink,
     Target,
     beside,
+    matrix_of,
     output_errors,
     sync,
     sync_together,
@@ -38,6 +40,9 @@ def bytes_needed(target: Target) -> int:
     words = sum(max((len(schema.quoted(word)) for word in column.words), default=0) for column in target.columns)
     columns = len(target.columns) * (_MEMBER_BYTES + _NUMBER_BYTES) + words
     vectors = target.dim * _NUMBER_BYTES if _has_vectors(target) else 0
+    if target.kind == "imputed_values":
+        names = sum(len(schema.quoted(name)) + 2 for name in target.features)
+        vectors = target.dim * (1 + len(target.matrices)) * _NUMBER_BYTES + names
     return target.n_cells * (_CELL_BYTES + columns + vectors) + 4096
 
 
@@ -111,12 +116,18 @@ class LinesSink:
 def _cells(target: Target, part: Part) -> Iterator[str]:
     """The JSON of each cell of a part."""
     names = target.names(part.first_row, part.first_row + part.n_cells)
-    types = _types(target, part) if target.kind == "cell_types" else [{}] * part.n_cells
+    told = _MEMBERS.get(target.kind, _nothing)(target, part)
     vectors = schema.numbers(part.vectors) if _has_vectors(target) else None
-    for place, (name, reason, members) in enumerate(zip(names, part.reasons, types, strict=True)):
+    for place, (name, reason, members) in enumerate(zip(names, part.reasons, told, strict=True)):
         if vectors is not None:
             members = {**members, "embedding": "null" if reason else f"[{', '.join(vectors[place])}]"}
-        yield schema.cell(name, part.first_row + place, reason, members)
+        row = part.first_row + place
+        yield schema.cell(name, row if target.rows is None else int(target.rows[row]), reason, members)
+
+
+def _nothing(target: Target, part: Part) -> Iterator[dict[str, str]]:
+    """No members beside the vector."""
+    return repeat({}, part.n_cells)
 
 
 def _types(target: Target, part: Part) -> Iterator[dict[str, str]]:
@@ -135,6 +146,20 @@ def _types(target: Target, part: Part) -> Iterator[dict[str, str]]:
         }
 
 
+def _imputed(target: Target, part: Part) -> Iterator[dict[str, str]]:
+    """Genes, values and, where the model tells them, probabilities of each cell."""
+    genes = ", ".join(map(schema.quoted, target.features))
+    matrices = {"values": part.vectors, **{name: matrix_of(part, name) for name in target.matrices}}
+    texts = {name: schema.numbers(numbers) for name, numbers in matrices.items()}
+    for row, reason in enumerate(part.reasons):
+        lists = "".join(f', "{name}": [{", ".join(numbers[row])}]' for name, numbers in texts.items())
+        yield {"imputed": "null" if reason else f'{{"genes": [{genes}]{lists}}}'}
+
+
+_MEMBERS = {"cell_types": _types, "imputed_values": _imputed}
+"""What makes the members of a cell, by the kind of the result."""
+
+
 def _texts(column: Column, part: Part) -> list[str]:
     """The JSON of a column's values."""
     values = part.columns[column.name]
@@ -146,4 +171,4 @@ def _texts(column: Column, part: Part) -> list[str]:
 
 
 def _has_vectors(target: Target) -> bool:
-    return target.with_vectors or target.kind == "embeddings"
+    return target.kind == "embeddings" or (target.with_vectors and target.kind == "cell_types")

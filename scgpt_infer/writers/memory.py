@@ -1,13 +1,13 @@
 """Into memory: the result as arrays, for callers that hold the cells in memory too."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_infer.writers.sink import Column, Part, Record, no_values
+from scgpt_infer.writers.sink import Column, Part, Record, matrix_of, no_values
 
 __all__ = ["MemorySink"]
 
@@ -24,17 +24,21 @@ class MemorySink:
         Values by the name of their column, (n_cells,) each.
     record
         The facts of the run, when it is done.
+    matrices
+        Further matrices by name, (n_cells, dim) each.
     """
 
     vectors: NDArray[np.float32] | None
     columns: dict[str, NDArray[Any]]
     record: dict[str, str | int | float]
+    matrices: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, n_cells: int, dim: int | None, columns: Sequence[Column] = ()) -> Self:
+    def of(cls, n_cells: int, dim: int | None, columns: Sequence[Column] = (), matrices: Sequence[str] = ()) -> Self:
         """Room for so many cells; without `dim`, for no vectors."""
         vectors = None if dim is None else np.full((n_cells, dim), np.nan, np.float32)
-        return cls(vectors, no_values(columns, n_cells), {})
+        others = {name: np.full((n_cells, dim or 0), np.nan, np.float32) for name in matrices}
+        return cls(vectors, no_values(columns, n_cells), {}, others)
 
     def write(self, part: Part) -> None:
         """Take the next rows."""
@@ -43,6 +47,8 @@ class MemorySink:
             self.vectors[rows] = part.vectors
         for name, values in self.columns.items():
             values[rows] = part.columns[name]
+        for name, numbers in self.matrices.items():
+            numbers[rows] = matrix_of(part, name)
 
     def commit(self, record: Record) -> None:
         """Take the facts of the run."""

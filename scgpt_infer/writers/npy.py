@@ -47,9 +47,10 @@ def open_npy(target: Target) -> Iterator[Sink]:
     OutputError
         When the result has more than vectors.
     """
-    if target.columns:
+    more = [*(column.name for column in target.columns), *(["names of genes"] if target.features else [])]
+    if more:
         raise OutputError(
-            f"{target.path} is to hold {', '.join(column.name for column in target.columns)}, and .npy holds vectors "
+            f"{target.path} is to hold {', '.join(more)}, and .npy holds vectors "
             "alone. Name a .h5ad, .parquet, .csv, .json or .jsonl file."
         )
     names, record = target.path.with_suffix(f".{target.row}s.txt"), target.path.with_suffix(BESIDE[-1])

@@ -1,7 +1,8 @@
 """``.parquet``: ``cell``, what is told of it, ``embedding`` (fixed_size_list<float32>[dim]), ``error`` (null or why).
 
-Words are a dictionary, which pandas reads as categories. The run's facts are JSON in the file's metadata under
-``scgpt_infer``. Needs pyarrow, asked for before the first cell.
+Where the numbers of a vector have names, each is a column instead. Words are a dictionary, which pandas reads as
+categories. The run's facts are JSON in the file's metadata under ``scgpt_infer``. Needs pyarrow, asked for before the
+first cell.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from scgpt_infer.writers.sink import Column, Part, Record, Sink, Target, beside, output_errors, record_json, sync
+from scgpt_infer.writers.sink import (
+    Column,
+    Part,
+    Record,
+    Sink,
+    Target,
+    beside,
+    matrix_of,
+    output_errors,
+    record_json,
+    sync,
+)
 from scgpt_runtime.errors import MissingDependencyError
 
 __all__ = ["bytes_needed", "open_parquet"]
@@ -24,7 +36,7 @@ _COLUMN_BYTES = 300  # of each group: what the file's end tells of a column
 
 def bytes_needed(target: Target) -> int:
     """Room for the table; unit vectors hardly compress."""
-    vectors = target.dim * 4 if target.with_vectors else 0
+    vectors = target.dim * (1 + len(target.matrices)) * 4 if target.with_vectors else 0
     words = sum(len(word.encode()) for column in target.columns for word in column.words)
     groups = 1 + target.n_cells // _GROUP_ROWS
     rows = target.n_cells * (vectors + 4 * len(target.columns) + _NAME_BYTES)
@@ -49,7 +61,9 @@ def open_parquet(target: Target) -> Iterator[Sink]:
         ) from error
     kinds = {True: pa.dictionary(pa.int32(), pa.string()), False: pa.float32()}
     columns = [(column.name, kinds[bool(column.words)]) for column in target.columns]
-    vectors = [("embedding", pa.list_(pa.float32(), target.dim))] if target.with_vectors else []
+    vectors = [(name, pa.float32()) for name in _feature_names(target)]
+    if target.with_vectors and not target.features:
+        vectors = [("embedding", pa.list_(pa.float32(), target.dim))]
     errors = [("error", pa.string())] if target.row == "cell" else []
     schema = pa.schema([(target.row, pa.string()), *columns, *vectors, *errors])
     repeated = [*(name for name, _ in errors), *(column.name for column in target.columns if column.words)]
@@ -78,7 +92,10 @@ class ParquetSink:
 
         names = self.target.names(part.first_row, part.first_row + part.n_cells)
         arrays = [pa.array(names, pa.string()), *(_array(column, part) for column in self.target.columns)]
-        if self.target.with_vectors:
+        if self.target.features:
+            matrices = [part.vectors, *(matrix_of(part, name) for name in self.target.matrices)]
+            arrays += [pa.array(numbers, mask=np.isnan(numbers)) for matrix in matrices for numbers in matrix.T]
+        elif self.target.with_vectors:
             arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(part.vectors.ravel()), self.target.dim))
         if self.target.row == "cell":
             arrays.append(pa.array([reason or None for reason in part.reasons], pa.string()))
@@ -91,6 +108,11 @@ class ParquetSink:
             self.writer.add_key_value_metadata({"scgpt_infer": record_json(record).decode()})
             self.writer.close()
             sync(self.temporary, self.target.path)
+
+
+def _feature_names(target: Target) -> list[str]:
+    names = list(target.features)
+    return names + [f"{name}_{matrix}" for matrix in target.matrices for name in names]
 
 
 def _array(column: Column, part: Part) -> Any:

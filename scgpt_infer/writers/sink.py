@@ -32,6 +32,7 @@ __all__ = [
     "Target",
     "beside",
     "fsync",
+    "matrix_of",
     "no_values",
     "output_errors",
     "record_json",
@@ -44,7 +45,7 @@ Record = Mapping[str, str | int | float]
 """Flat facts of a run, as they go into ``uns["scgpt_infer"]``."""
 
 
-Kind = Literal["embeddings", "cell_types"]
+Kind = Literal["embeddings", "cell_types", "imputed_values"]
 """What a result tells, as JSON documents name it."""
 
 
@@ -78,12 +79,15 @@ class Part:
         (n_cells,) why a cell has no vector; empty where it has one.
     columns
         Values by the name of their `Column`: (n_cells,) int32 places of words, -1 for none, or float32, NaN for none.
+    matrices
+        Further numbers, one beside each of a vector: (n_cells, dim) float32 by the name of the matrix; NaN for none.
     """
 
     first_row: int
     vectors: NDArray[np.float32]
     reasons: tuple[str, ...]
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    matrices: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def n_cells(self) -> int:
@@ -122,6 +126,12 @@ class Target:
         Whether a format that can do without the vectors keeps them; ``.h5ad`` and ``.npy`` always do.
     prefix
         What the names of columns begin with where they lie among the user's own (``obs``).
+    features
+        What each number of a vector is of, such as genes; empty for an embedding, whose numbers have no names.
+    matrices
+        Names of further matrices, which have a number for each feature.
+    rows
+        Rows of the input that the cells are; None: the first ones.
     row
         What a row is of. Tables head their first column with it, and tell errors of cells alone: nothing else is in a
         result without a vector.
@@ -140,6 +150,9 @@ class Target:
     kind: Kind = "embeddings"
     with_vectors: bool = True
     prefix: str = "scgpt_"
+    features: tuple[str, ...] = ()
+    matrices: tuple[str, ...] = ()
+    rows: Sequence[int] | None = None
     row: Literal["cell", "gene"] = "cell"
 
 
@@ -154,6 +167,12 @@ class Sink(Protocol):
 
     def commit(self, record: Record) -> None:
         """Add the facts of the run, finish the file and give it its final name."""
+
+
+def matrix_of(part: Part, name: str) -> NDArray[np.float32]:
+    """(n_cells, dim) a further matrix of a part; NaN where a part that a lost device left unanswered has none."""
+    found = part.matrices.get(name)
+    return np.full_like(part.vectors, np.nan) if found is None else found
 
 
 def no_values(columns: Sequence[Column], n_cells: int) -> dict[str, NDArray[Any]]:

@@ -1,6 +1,7 @@
 import pytest
 
-from scgpt_infer.gene_vectors.asked import GeneOptions, read_names, wanted_genes
+from scgpt_infer.gene_vectors.asked import GeneOptions
+from scgpt_infer.wanted import read_names, wanted_genes
 from scgpt_runtime.errors import GenesError, OptionError
 from scgpt_runtime.vocab import Vocabulary
 
