@@ -6,13 +6,14 @@ Rows and names come in, a `CellSource` is what they become. It knows nothing of 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer.readers import matrix
 from scgpt_infer.readers.counts import Counts
+from scgpt_infer.readers.matrix import Rows
 from scgpt_infer.readers.names import INDEX, GeneNames, cell_text, no_column
 from scgpt_infer.readers.source import Stored
 from scgpt_runtime.cells import CellBlock
@@ -54,6 +55,16 @@ class BareCells:
         self.n_cells, self.n_genes = counts.rows.shape
         self.cell_columns: tuple[str, ...] = ()
         self.gene_names = gene_names
+
+    @property
+    def rows(self) -> Rows:
+        """The matrix that is read."""
+        return self._rows
+
+    @property
+    def beside(self) -> tuple[Any, Any]:
+        """No ``obsm`` and no ``uns``."""
+        return None, None
 
     def gene_column(self, name: str) -> Sequence[str]:
         """Gene names of a column of the features; a table has no more than its one row or column of names."""

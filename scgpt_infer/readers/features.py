@@ -14,7 +14,7 @@ from scgpt_infer.readers.matrix import Rows
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
-__all__ = ["GENES", "Genes", "SomeColumns", "genes_of"]
+__all__ = ["GENES", "Genes", "SomeColumns", "all_of", "genes_of"]
 
 GENES = "Gene Expression"
 """What 10x calls the features that are genes."""
@@ -37,6 +37,11 @@ class Genes:
     columns: NDArray[np.int64]
     table: Mapping[str, Sequence[str]]
     why: str
+
+
+def all_of(features: Mapping[str, Sequence[str]]) -> Genes:
+    """All features, of whatever type."""
+    return Genes(np.arange(len(features["gene_ids"])), features, "")
 
 
 def genes_of(features: Mapping[str, Sequence[str]], modality: str | None, where: str) -> Genes:

@@ -109,6 +109,17 @@ class GroupCells:
         self.gene_names = GeneNames([*genes.columns, *genes.named], genes.column, table)
         self.cell_columns = tuple(name for name in self._obs.columns if name != INDEX)
 
+    @property
+    def rows(self) -> Rows:
+        """The matrix that is read."""
+        return self._rows
+
+    @property
+    def beside(self) -> tuple[Any, Any]:
+        """``obsm`` and ``uns``, None where the file has none."""
+        with reading(self._where):
+            return self._group.get("obsm"), self._group.get("uns")
+
     def gene_column(self, name: str) -> Sequence[str]:
         """Gene names of any column of var."""
         return self.gene_names.ask(name)

@@ -19,7 +19,7 @@ from scgpt_infer.readers.stored import embedding
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
-__all__ = ["AnnDataCells"]
+__all__ = ["AnnDataCells", "TableOfObject"]
 
 OBJECT = "the AnnData object"
 
@@ -62,6 +62,20 @@ class AnnDataCells:
         self.gene_names = GeneNames([*(str(name) for name in genes.columns), *named], partial(_column, genes), where)
         self.cell_columns = tuple(str(name) for name in cells.obs.columns if str(name) != INDEX)
 
+    @property
+    def rows(self) -> Rows:
+        """The matrix that is read."""
+        return self._rows
+
+    @property
+    def beside(self) -> tuple[Any, Any]:
+        """``obsm`` and ``uns``."""
+        return self._cells.obsm, self._cells.uns
+
+    def cell_table(self) -> Any:
+        """A copy of obs."""
+        return self._cells.obs.copy()
+
     def gene_column(self, name: str) -> Sequence[str]:
         """Gene names of any column of var."""
         return self.gene_names.ask(name)
@@ -99,6 +113,24 @@ class AnnDataCells:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class TableOfObject:
+    """A `scgpt_infer.readers.group.CellTable` over a pandas DataFrame, which is never changed."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self.n_rows = len(table)
+        self.columns = [str(name) for name in table.columns]
+        self.named = [] if table.index.name in (None, INDEX) else [str(table.index.name)]
+
+    def column(self, name: str, start: int = 0, stop: int | None = None) -> list[str]:
+        """Values of a column as text."""
+        return _column(self._table, name)[start:stop]
+
+    def table(self) -> Any:
+        """A copy of all of it."""
+        return self._table.copy()
 
 
 class _ViewRows:

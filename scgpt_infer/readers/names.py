@@ -25,10 +25,16 @@ class GeneNames(Mapping[str, Sequence[str]]):
         Reads a column; ``"index"`` is the index.
     where
         Name of the table in messages.
+
+    Attributes
+    ----------
+    columns
+        All columns of ``var``.
     """
 
     def __init__(self, columns: Iterable[str], load: Callable[[str], list[str]], where: str) -> None:
         self._columns = list(columns)
+        self.columns = tuple(self._columns)
         self._load, self._where = load, where
         self._offered = [name for name in CANDIDATES if name in self._columns or name == INDEX]
         self._read: dict[str, list[str]] = {}
@@ -45,6 +51,10 @@ class GeneNames(Mapping[str, Sequence[str]]):
 
     def __len__(self) -> int:
         return len(self._offered)
+
+    def column(self, name: str) -> Sequence[str]:
+        """Any column of the table, which need not be one of names; it is not offered from then on."""
+        return self._load(name)
 
     def ask(self, name: str) -> Sequence[str]:
         """The names in any column, which is offered from then on.

@@ -13,7 +13,7 @@ from scgpt_infer.readers.bare import BareCells
 from scgpt_infer.readers.chunks import inflated
 from scgpt_infer.readers.counts import choose
 from scgpt_infer.readers.damage import reading
-from scgpt_infer.readers.features import Genes, SomeColumns, genes_of
+from scgpt_infer.readers.features import Genes, SomeColumns, all_of, genes_of
 from scgpt_infer.readers.group import GroupCells
 from scgpt_infer.readers.h5ad import open_hdf5
 from scgpt_infer.readers.matrix import CsrRows, Rows
@@ -64,6 +64,7 @@ def tenx_cells(
     layer: str | None = None,
     threads: int | None = None,
     modality: str | None = None,
+    every: bool = False,
 ) -> BareCells:
     """A `CellSource` over a matrix of Cell Ranger.
 
@@ -77,6 +78,8 @@ def tenx_cells(
         Threads that inflate compressed values, see `scgpt_infer.readers.open_cells`.
     modality
         A type of features or a genome; None takes the genes.
+    every
+        Take the features of all types.
 
     Raises
     ------
@@ -86,7 +89,7 @@ def tenx_cells(
     where = str(path)
     group = file[_matrix(file, modality, where)]
     features = _features(group, where)
-    genes = genes_of(features, modality, where)
+    genes = all_of(features) if every else genes_of(features, modality, where)
     with reading(f"barcodes of {path}"):
         barcodes = group["barcodes"]
         shape = (int(barcodes.shape[0]), len(features["gene_ids"]))

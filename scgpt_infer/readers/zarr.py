@@ -2,6 +2,7 @@
 
 import posixpath
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from scgpt_infer.readers.nodes import ZarrGroup
 from scgpt_infer.readers.source import refuse_modality
 from scgpt_runtime.errors import CellsError, MissingDependencyError
 
-__all__ = ["METADATA", "open_zarr"]
+__all__ = ["METADATA", "open_store", "open_zarr"]
 
 METADATA = ("zarr.json", ".zgroup")
 """Files one of which every group of a store has."""
@@ -32,6 +33,21 @@ def open_zarr(
     MissingDependencyError
         If zarr is not installed.
     """
+    group, close = open_store(path)
+    try:
+        with reading(str(path)):
+            is_mudata = "mod" in group
+        if is_mudata:
+            return open_modality(path, group, close, layer=layer, threads=threads, modality=modality)
+        refuse_modality(str(path), modality)
+        return GroupCells(path, group, close, str(path), layer=layer, threads=threads)
+    except BaseException:
+        close()
+        raise
+
+
+def open_store(path: Path) -> tuple[ZarrGroup, Callable[[], None]]:
+    """Open a store: its root, and what closes it; errors as for `open_zarr`."""
     try:
         import zarr
         from zarr.storage import LocalStore, ZipStore
@@ -44,12 +60,7 @@ def open_zarr(
         store: Any = ZipStore(path, mode="r") if path.is_file() else LocalStore(path, read_only=True)
     try:
         with reading(str(path)):
-            group = ZarrGroup(zarr.open_group(store, path=root, mode="r"))
-            is_mudata = "mod" in group
-        if is_mudata:
-            return open_modality(path, group, store.close, layer=layer, threads=threads, modality=modality)
-        refuse_modality(str(path), modality)
-        return GroupCells(path, group, store.close, str(path), layer=layer, threads=threads)
+            return ZarrGroup(zarr.open_group(store, path=root, mode="r")), store.close
     except BaseException:
         store.close()
         raise
