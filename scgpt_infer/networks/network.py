@@ -5,6 +5,7 @@ Plain arrays with names. It knows no model, no cells and no file.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,10 +83,19 @@ class GeneNetwork:
 
     @property
     def gene_lists(self) -> dict[str, tuple[str, ...]]:
-        """Names of the genes of each metagene, ``metagene_1`` first, in the order of `genes`."""
+        """Names of the genes of each metagene, ``metagene_1`` first.
+
+        The genes that its edges join most come first, by the sum of the weights inside.
+        """
         if self.metagenes is None:
             return {}
+        ends = self.metagenes[self.source], self.metagenes[self.target]
+        inside = (ends[0] == ends[1]) & (ends[0] > 0)
+        both = np.concatenate([self.source[inside], self.target[inside]])
+        joined = np.bincount(both, np.tile(self.weight[inside], 2), len(self.genes))
+        order = np.lexsort((-joined, self.metagenes))  # stable: equal ones in the order of genes
+        borders = np.searchsorted(self.metagenes[order], np.arange(1, int(self.metagenes.max(initial=0)) + 2))
         return {
-            f"metagene_{number}": tuple(self.genes[place] for place in np.flatnonzero(self.metagenes == number))
-            for number in range(1, int(self.metagenes.max(initial=0)) + 1)
+            f"metagene_{number}": tuple(self.genes[place] for place in order[start:stop])
+            for number, (start, stop) in enumerate(pairwise(borders.tolist()), start=1)
         }
