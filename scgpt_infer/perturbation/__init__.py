@@ -1,1 +1,24 @@
-"""What a perturbation does to cells: the command ``perturb``."""
+"""What a perturbation does to cells, by scGPT's generator: `perturb` in memory, `perturb_file` for files.
+
+In: control cells and genes to perturb. Out: mean profiles, profiles of cells, and figures where the truth is known.
+"""
+
+from scgpt_infer.perturbation.asked import Combination, PerturbOptions, read_perturbations
+from scgpt_infer.perturbation.jobs import perturb, perturb_file
+from scgpt_infer.perturbation.judging import Judged, Judgement
+from scgpt_infer.perturbation.memory import bytes_of
+from scgpt_infer.perturbation.profiles import Profiles
+from scgpt_infer.perturbation.summary import PerturbSummary
+
+__all__ = [
+    "Combination",
+    "Judged",
+    "Judgement",
+    "PerturbOptions",
+    "PerturbSummary",
+    "Profiles",
+    "bytes_of",
+    "perturb",
+    "perturb_file",
+    "read_perturbations",
+]

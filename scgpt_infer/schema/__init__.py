@@ -35,7 +35,7 @@ PATH: Final = Path(__file__).with_name("scgpt-infer-1.schema.json")
 KINDS: Final = ("cell_types", "embeddings", "imputed_values", "multimodal")
 """What a document may tell of cells."""
 
-WITHOUT_CELLS: Final = ("gene_network",)
+WITHOUT_CELLS: Final = ("gene_network", "perturbed_profiles")
 """What else a document may tell."""
 
 
