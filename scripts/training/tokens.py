@@ -57,6 +57,7 @@ def padded(
     rules: TokenizerSettings,
     n_tokens: int,
     fewest: int = 0,
+    modality: NDArray[np.int64] | None = None,
 ) -> Padded:
     """Tokens of cells, padded.
 
@@ -72,9 +73,12 @@ def padded(
         Size of the vocabulary.
     fewest
         Cells with fewer genes than this are left out, as are bad cells.
+    modality
+        (n_tokens,) modality of each token, each of which is binned by itself; None where the model has none.
     """
     block = CellBlock(counts.indptr.astype(np.int64), counts.indices.astype(np.int32), counts.data, 0)
-    tokens = tokenize(block, columns, rules, n_tokens)
+    of_tokens = None if modality is None else modality.astype(np.uint8)
+    tokens = tokenize(block, columns, rules, n_tokens, modalities=of_tokens)
     lengths = np.diff(tokens.offsets)
     good = np.flatnonzero(lengths > fewest)
     binned = rules.value_style == "binned"
