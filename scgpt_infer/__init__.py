@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from scgpt_infer.annotating import AnnotateOptions
     from scgpt_infer.api import Model, annotate, annotate_file, embed, embed_file
+    from scgpt_infer.integration import integrate
     from scgpt_infer.options import EmbedOptions
     from scgpt_runtime import errors
     from scgpt_runtime.errors import ScgptInferError
@@ -27,6 +28,7 @@ __all__ = [
     "embed",
     "embed_file",
     "errors",
+    "integrate",
 ]
 
 _HOMES = {
@@ -39,6 +41,7 @@ _HOMES = {
     "embed": "scgpt_infer.api",
     "embed_file": "scgpt_infer.api",
     "errors": "scgpt_runtime.errors",
+    "integrate": "scgpt_infer.integration",
 }
 
 

@@ -19,6 +19,7 @@ __all__ = ["commands", "main", "run"]
 COMMANDS = (
     "embed",
     "annotate",
+    "integrate",
     "perturb",
     "index",
     "genes",
