@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from scgpt_infer.annotating import AnnotateOptions
     from scgpt_infer.api import Model, annotate, annotate_file, embed, embed_file
+    from scgpt_infer.imputation import impute
     from scgpt_infer.integration import integrate
     from scgpt_infer.options import EmbedOptions
     from scgpt_runtime import errors
@@ -28,6 +29,7 @@ __all__ = [
     "embed",
     "embed_file",
     "errors",
+    "impute",
     "integrate",
 ]
 
@@ -41,6 +43,7 @@ _HOMES = {
     "embed": "scgpt_infer.api",
     "embed_file": "scgpt_infer.api",
     "errors": "scgpt_runtime.errors",
+    "impute": "scgpt_infer.imputation",
     "integrate": "scgpt_infer.integration",
 }
 

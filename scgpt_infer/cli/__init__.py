@@ -21,6 +21,8 @@ COMMANDS = (
     "annotate",
     "integrate",
     "perturb",
+    "impute",
+    "grn",
     "index",
     "genes",
     "learn",

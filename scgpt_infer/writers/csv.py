@@ -1,6 +1,7 @@
 """``.csv``: ``cell``, what is told of it, ``e0``, ``e1``, ..., ``error``; the run in ``x.csv.json``.
 
-Where the numbers of a vector have names, those stand for ``e0``, ``e1``. Nine digits bring every float32 back bit for bit. A cell without a result has empty fields and its reason.
+Where the numbers of a vector have names, those stand for ``e0``, ``e1``. Nine digits bring every float32 back bit for
+bit. A cell without a result has empty fields and its reason.
 """
 
 import csv

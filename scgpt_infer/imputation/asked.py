@@ -1,0 +1,101 @@
+"""What is asked of an imputation: `ImputeOptions`, checked when it is made, and `settled` for a bundle.
+
+It opens no model and reads no cells.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from scgpt_infer.abilities import require
+from scgpt_runtime.errors import BundleError, OptionError
+from scgpt_runtime.manifest import Manifest
+
+__all__ = ["Hide", "ImputeOptions", "PredictFrom", "Units", "settled"]
+
+PredictFrom = Literal["tokens", "embedding"]
+Hide = Literal["together", "each", "none"]
+Units = Literal["values", "bins"]
+
+HEADS = {"tokens": ("tokens", "expression"), "embedding": ("embed", "mvc")}
+"""Graphs that each way of predicting needs."""
+
+_FED = {"tokens": {"hidden"}, "embedding": {"cell", "ids"}}
+
+
+@dataclass(frozen=True, slots=True)
+class ImputeOptions:
+    """How values are predicted.
+
+    Attributes
+    ----------
+    predict_from
+        ``tokens``: by the expression head, at masked tokens of the genes; ``embedding``: by the decoder from the cell
+        embedding (MVC). None: from tokens where the model can, else from the embedding.
+    hide
+        What the model is not shown. ``together``: all genes that are asked for, at once; ``each``: one at a time, in as
+        many passes; ``none``: nothing, from the embedding alone. None: ``together`` from tokens, ``none`` from the
+        embedding.
+    units
+        ``values``: on the cell's own scale, that of the matrix that was read; ``bins``: as the model tells them.
+    cells
+        Names of the cells that are wanted; empty: all.
+
+    Raises
+    ------
+    OptionError
+        When a value is not allowed, or two do not go together.
+    """
+
+    predict_from: PredictFrom | None = None
+    hide: Hide | None = None
+    units: Units = "values"
+    cells: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        allowed = {"predict_from": (None, *get_args(PredictFrom)), "hide": (None, *get_args(Hide))}
+        for name, words in (allowed | {"units": get_args(Units)}).items():
+            if (found := getattr(self, name)) not in words:
+                raise OptionError(f"{name} is {found!r}; expected {' or '.join(word for word in words if word)}.")
+        if self.predict_from == "tokens" and self.hide == "none":
+            raise OptionError(
+                "From tokens a value is predicted where it is masked, so something is hidden: --hide together or each. "
+                "--from embedding (predict_from='embedding') can do with nothing hidden."
+            )
+
+
+def settled(how: ImputeOptions, manifest: Manifest) -> ImputeOptions:
+    """The options with nothing left open, for a bundle that can do what they ask.
+
+    Raises
+    ------
+    BundleError
+        The bundle lacks a head, or its heads ask for what a file of counts does not tell.
+    OptionError
+        Bins are asked of a model that has none.
+    """
+    require(manifest, "impute")
+    tasks = {graph.task for graph in manifest.graphs}
+    able = [name for name, needed in HEADS.items() if tasks.issuperset(needed)]
+    source = how.predict_from or able[0]
+    if source not in able:
+        raise BundleError(
+            f"The model {manifest.name} cannot impute from {source}: it has no {HEADS[source][1]} head. It can impute "
+            f"from {able[0]} (--from, predict_from)."
+        )
+    _check_feed(manifest, source)
+    if how.units == "bins" and manifest.tokenizer.value_style != "binned":
+        raise OptionError(
+            f"The model {manifest.name} has no bins: its values are those of the matrix. Leave units out."
+        )
+    hide = how.hide or ("together" if source == "tokens" else "none")
+    return replace(how, predict_from=source, hide=hide)
+
+
+def _check_feed(manifest: Manifest, source: str) -> None:
+    head = HEADS[source][1]
+    more = {spec.name for graph in manifest.graphs if graph.task == head for spec in graph.inputs} - _FED[source]
+    if more:
+        raise BundleError(
+            f"The {head} head of {manifest.name} asks for {', '.join(sorted(more))} of each cell, which impute does "
+            "not take: it is for models that were trained without batch labels and modalities."
+        )
