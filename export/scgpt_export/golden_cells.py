@@ -49,7 +49,13 @@ def golden_block(genes: NDArray[np.int64], settings: TokenizerSettings, seed: in
     return CellBlock(indptr, np.concatenate(indices).astype(np.int32), np.concatenate(data).astype(np.float32), 0)
 
 
-def golden_tokens(block: CellBlock, genes: NDArray[np.int64], settings: TokenizerSettings, n_tokens: int) -> TokenBlock:
+def golden_tokens(
+    block: CellBlock,
+    genes: NDArray[np.int64],
+    settings: TokenizerSettings,
+    n_tokens: int,
+    modalities: NDArray[np.uint8] | None = None,
+) -> TokenBlock:
     """Tokens of golden cells, whose column numbers are token ids.
 
     Parameters
@@ -62,10 +68,12 @@ def golden_tokens(block: CellBlock, genes: NDArray[np.int64], settings: Tokenize
         How they become tokens.
     n_tokens
         Size of the vocabulary.
+    modalities
+        (n_tokens,) number of each token's modality, of a model that has several.
     """
     columns = np.full(n_tokens, -1, np.int64)
     columns[genes] = genes
-    return tokenize(block, columns, settings, n_tokens)
+    return tokenize(block, columns, settings, n_tokens, modalities=modalities)
 
 
 def short_cells(tokens: TokenBlock, longest: int = 256) -> TokenBlock:

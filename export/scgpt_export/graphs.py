@@ -164,7 +164,7 @@ class AttentionGraph(TokensGraph):
 
 
 class ClassifyGraph(nn.Module):
-    """``classify``: cell vectors to the logits of the classes."""
+    """``classify`` and ``discriminate``: cell vectors to the logits of the classes, or of the batch labels."""
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()

@@ -167,7 +167,9 @@ def _measured(prepared: Prepared, variant: Variant, stage: Path) -> list[ParityR
     for tasks, tokens in _rounds(prepared, variant):
         graphs = Graphs(variant.precision, {task: paths[task] for task in tasks}, variant.dialect)
         expected = {task: prepared.expected[task] for task in tasks}
-        figures += measure(graphs, tokens, prepared.settings, expected, prepared.model.config.n_batches)
+        n_batches, told = prepared.model.config.n_batches, prepared.checkpoint.modalities
+        of_tokens = None if told is None else told.of_tokens
+        figures += measure(graphs, tokens, prepared.settings, expected, n_batches, of_tokens)
     shutil.rmtree(folder)
     return figures
 

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from scgpt_export.golden_cells import cell_inputs
+from scgpt_export.modality_graphs import answers_from_cell
 from scgpt_export.reference import ScGPT
 from scgpt_runtime.batching import BatchPlan, rectangles
 from scgpt_runtime.cells import Batch, TokenBlock
@@ -29,8 +30,8 @@ __all__ = ["Answers", "Graphs", "measure", "reference_answers", "within"]
 
 _TOGETHER = 4
 _VECTORS = ("embed", "tokens", "genes")
-_PER_CELL = ("embed", "classify")
-_ORDER = ("embed", "tokens", "attention", "genes", "classify", "expression", "mvc")
+_PER_CELL = ("embed", "classify", "discriminate")
+_ORDER = ("embed", "tokens", "attention", "genes", "classify", "discriminate", "expression", "mvc")
 
 Answers = dict[str, list[list[NDArray[np.float32]]]]
 """Task to cell to the outputs of its graph, each with the axis of the cells taken off."""
@@ -45,7 +46,13 @@ class Graphs:
     dialect: str = "portable"
 
 
-def reference_answers(model: ScGPT, tokens: TokenBlock, settings: TokenizerSettings, tasks: tuple[str, ...]) -> Answers:
+def reference_answers(
+    model: ScGPT,
+    tokens: TokenBlock,
+    settings: TokenizerSettings,
+    tasks: tuple[str, ...],
+    modalities: NDArray[np.uint8] | None = None,
+) -> Answers:
     """What the reference says of each cell, alone and unpadded.
 
     Where the model has batch labels, cell i has label i modulo their number.
@@ -60,14 +67,18 @@ def reference_answers(model: ScGPT, tokens: TokenBlock, settings: TokenizerSetti
         What they were tokenised with.
     tasks
         Tasks to answer.
+    modalities
+        (n_tokens,) number of each token's modality, of a model that has several.
     """
     answers: Answers = {task: [] for task in tasks}
     with torch.no_grad(), _one_thread():
         for cell in range(tokens.n_cells):
             ids, values = cell_inputs(tokens, cell, settings)
             label = torch.tensor([cell % model.config.n_batches]) if model.config.needs_batch else None
-            ask = _scores if tasks == ("attention",) else _answer
-            for task, outputs in ask(model, ids, values, label).items():
+            mods = _mods(model, ids, modalities)
+            scores = tasks == ("attention",)
+            found = _scores(model, ids, values, label) if scores else _answer(model, ids, values, label, mods)
+            for task, outputs in found.items():
                 if task in answers:
                     answers[task].append([output[0].numpy() for output in outputs if output is not None])
     return answers
@@ -91,8 +102,20 @@ def _scores(
     return {"attention": (model.scores(ids, values, torch.zeros_like(ids, dtype=torch.bool), batch),)}
 
 
+def _mods(model: ScGPT, ids: torch.Tensor, modalities: NDArray[np.uint8] | None) -> torch.Tensor | None:
+    """Modality of each token as the reference takes it; None where its decoders see none."""
+    told = model.config.multiomic
+    if modalities is None or told is None or not told.n_modalities:
+        return None
+    return torch.from_numpy(modalities.astype(np.int64))[ids]
+
+
 def _answer(
-    model: ScGPT, ids: torch.Tensor, values: torch.Tensor, batch: torch.Tensor | None
+    model: ScGPT,
+    ids: torch.Tensor,
+    values: torch.Tensor,
+    batch: torch.Tensor | None,
+    mods: torch.Tensor | None,
 ) -> dict[str, tuple[torch.Tensor | None, ...]]:
     """Everything that the model has an answer to, by task."""
     hidden = model.encode(ids, values, torch.zeros_like(ids, dtype=torch.bool), batch)
@@ -101,17 +124,24 @@ def _answer(
         "embed": (cell,),
         "tokens": (hidden,),
         "genes": (model.encoder(ids),),
-        "expression": model.decoder(model.with_batch(hidden, batch)),
+        "expression": model.predict(hidden, batch, mods),
     }
     if model.cls_decoder is not None:
         found["classify"] = (model.cls_decoder(cell),)
-    if model.mvc_decoder is not None:
-        found["mvc"] = model.mvc_decoder(model.with_batch(cell, batch), model.encoder(ids))
+    if model.grad_reverse_discriminator is not None:
+        found["discriminate"] = (model.grad_reverse_discriminator(cell),)
+    if answers_from_cell(model.config):
+        found["mvc"] = model.predict_from_cell(cell, ids, batch, mods)
     return found
 
 
 def measure(
-    graphs: Graphs, tokens: TokenBlock, settings: TokenizerSettings, expected: Answers, n_batches: int
+    graphs: Graphs,
+    tokens: TokenBlock,
+    settings: TokenizerSettings,
+    expected: Answers,
+    n_batches: int,
+    modalities: NDArray[np.uint8] | None = None,
 ) -> list[ParityRecord]:
     """Run every graph of a precision on the CPU and compare.
 
@@ -125,6 +155,8 @@ def measure(
         Answers of the reference.
     n_batches
         Number of batch labels that cells have in turn; 0 where the model has none.
+    modalities
+        (n_tokens,) number of each token's modality, of a model that has several.
 
     Returns
     -------
@@ -137,7 +169,7 @@ def measure(
     # Several cells of unlike length side by side, so that parity proves padding too, where a graph knows any.
     together = BatchPlan("padded", _TOGETHER * settings.max_length)
     for batch in rectangles(tokens, settings, BatchPlan("exact", 1) if graphs.dialect == "cuda-exact" else together):
-        outputs = _run(sessions, batch, n_batches)
+        outputs = _run(sessions, batch, n_batches, modalities)
         for task, answers in expected.items():
             for place, cell in enumerate(batch.cells):
                 found = [_cut(task, output[place], int(batch.lengths[place])) for output in outputs[task]]
@@ -166,10 +198,14 @@ def within(record: ParityRecord) -> bool:
     return record.worst <= record.limit
 
 
-def _run(sessions: Mapping[str, Session], batch: Batch, n_batches: int) -> dict[str, list[NDArray[np.float32]]]:
+def _run(
+    sessions: Mapping[str, Session], batch: Batch, n_batches: int, modalities: NDArray[np.uint8] | None
+) -> dict[str, list[NDArray[np.float32]]]:
     """Answers of all tasks; heads take what ``embed`` and ``tokens`` gave."""
     known: dict[str, NDArray[Any]] = {"ids": batch.ids, "values": batch.values, "lengths": batch.lengths}
     known["batch"] = (batch.cells % max(1, n_batches)).astype(np.int32)
+    if modalities is not None:
+        known["mods"] = modalities[batch.ids]
     answers = {}
     for task in _ORDER:
         if task == "genes" and task in sessions:

@@ -26,6 +26,8 @@ from scgpt_export.graphs import (
     MvcGraph,
     TokensGraph,
 )
+from scgpt_export.modality_graphs import answers_from_cell, multiomic_head
+from scgpt_export.multiomic import MultiOmicScGPT
 from scgpt_export.options import ExportOptions
 from scgpt_export.parity import Answers, reference_answers
 from scgpt_export.reference import ModelConfig, ScGPT
@@ -38,7 +40,17 @@ from scgpt_runtime.golden import Golden
 from scgpt_runtime.manifest import CUDA_DIALECTS, Calibration, TokenizerSettings
 from scgpt_runtime.vocab import Vocabulary, taking_part
 
-__all__ = ["CELLS", "OF_TOKENS", "PORTABLE", "Graph", "Prepared", "prepare", "tokenizer_settings"]
+__all__ = [
+    "CELLS",
+    "OF_TOKENS",
+    "PORTABLE",
+    "Graph",
+    "Prepared",
+    "graph_of",
+    "prepare",
+    "signatures_of",
+    "tokenizer_settings",
+]
 
 Graph = tuple[str, str]
 """A task and a dialect."""
@@ -94,17 +106,19 @@ def prepare(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str],
     genes = np.flatnonzero(taking_part(vocabulary, checkpoint.binning_genes))
     say("asking the reference model about the golden cells")
     block = golden_block(genes, settings, options.golden_seed)
-    tokens = golden_tokens(block, genes, settings, model.config.n_tokens)
-    signatures = _signatures(model.config, settings, options.precisions)
+    of_tokens = None if checkpoint.modalities is None else checkpoint.modalities.of_tokens
+    tokens = golden_tokens(block, genes, settings, model.config.n_tokens, of_tokens)
+    signatures = signatures_of(model.config, settings, options.precisions)
     tasks = tuple(task for task, dialect in signatures if dialect == PORTABLE)
-    expected = reference_answers(model, tokens, settings, tuple(task for task in tasks if task != "attention"))
+    answered = tuple(task for task in tasks if task != "attention")
+    expected = reference_answers(model, tokens, settings, answered, of_tokens)
     expected |= reference_answers(model, short_cells(tokens), settings, ("attention",))
     golden = as_golden(block, tokens, [outputs[0] for outputs in expected["embed"]])
     traced = {}
     for (task, dialect), shape in signatures.items():
         if dialect in _TRACED:
             say(f"tracing {task}" + (f" for {dialect}" if dialect != PORTABLE else ""))
-            traced[task, dialect] = trace(_module(model, settings, task, dialect), shape)
+            traced[task, dialect] = trace(graph_of(model, settings, task, dialect), shape)
     prepared = Prepared(checkpoint, model, settings, vocabulary, tokens, golden, expected, signatures, traced)
     return prepared if cells is None or told is None else _calibrated(prepared, cells, told, say)
 
@@ -144,14 +158,16 @@ def tokenizer_settings(checkpoint: Checkpoint, options: ExportOptions) -> Tokeni
     )
 
 
-def _signatures(
+def signatures_of(
     config: ModelConfig, settings: TokenizerSettings, precisions: tuple[str, ...]
 ) -> dict[Graph, Signature]:
     """The tasks that the checkpoint has weights for, and the shape of their graphs in each dialect."""
     tasks = [*OF_TOKENS, "genes", "expression"]
     if config.n_cls > 1:  # scGPT builds every model with a classifier of one class, which is trained for nothing
         tasks.append("classify")
-    if config.mvc:
+    if config.dab:
+        tasks.append("discriminate")
+    if answers_from_cell(config):
         tasks.append("mvc")
     graphs = [(task, PORTABLE) for task in tasks]
     if {"fp16", "bf16"} & {*precisions}:
@@ -167,12 +183,15 @@ def _signatures(
             n_classes=config.n_cls,
             batch=config.norm == "dsbn" if task in OF_TOKENS else config.batch_labels,
             explicit_zero=config.explicit_zero,
+            n_batches=config.n_batches,
+            modalities=config.multiomic is not None and config.multiomic.n_modalities > 0,
         )
         for task, dialect in graphs
     }
 
 
-def _module(model: ScGPT, settings: TokenizerSettings, task: str, dialect: str) -> nn.Module:
+def graph_of(model: ScGPT, settings: TokenizerSettings, task: str, dialect: str = PORTABLE) -> nn.Module:
+    """The module of a task's graph in a dialect, rewritten, to be traced."""
     graph: nn.Module
     if task == "attention":
         graph = AttentionGraph(model, settings)
@@ -184,6 +203,10 @@ def _module(model: ScGPT, settings: TokenizerSettings, task: str, dialect: str) 
         graph = GenesGraph(model)
     elif task == "classify" and model.cls_decoder is not None:
         graph = ClassifyGraph(model.cls_decoder)
+    elif task == "discriminate" and model.grad_reverse_discriminator is not None:
+        graph = ClassifyGraph(model.grad_reverse_discriminator)
+    elif isinstance(model, MultiOmicScGPT):
+        graph = multiomic_head(model, task)
     elif task == "mvc" and model.mvc_decoder is not None:
         graph = MvcGraph(model, model.mvc_decoder)
     else:

@@ -46,13 +46,15 @@ def signature(
     n_classes: int,
     batch: bool,
     explicit_zero: bool,
+    n_batches: int = 0,
+    modalities: bool = False,
 ) -> Signature:
     """Names, dtypes and shapes of a task's graph.
 
     Parameters
     ----------
     task
-        ``embed``, ``tokens``, ``attention``, ``genes``, ``classify``, ``expression`` or ``mvc``.
+        ``embed``, ``tokens``, ``attention``, ``genes``, ``classify``, ``discriminate``, ``expression`` or ``mvc``.
     dialect
         Decides how ``embed`` and ``tokens`` are told where a cell ends.
     dim, n_heads
@@ -67,6 +69,10 @@ def signature(
         The graph needs the batch label of each cell.
     explicit_zero
         Decoders also say how likely a value is not zero.
+    n_batches
+        Batch labels that ``discriminate`` tells.
+    modalities
+        Decoders need the modality of each token.
     """
     tokens = ("cells", "tokens")
     laid = ("tokens",) if dialect == "cuda-packed" else tokens
@@ -82,14 +88,17 @@ def signature(
     decoded = (value, TensorSpec("nonzero", "float32", tokens)) if explicit_zero else (value,)
     label = (TensorSpec("batch", "int32", ("cells",)),) if batch else ()
     cells = (ids, values, *_ends(dialect), *label)
+    mods = (TensorSpec("mods", "uint8", tokens),) if modalities else ()
+    of_batches = TensorSpec("logits", "float32", ("cells", n_batches))
     return {
         "embed": Signature(cells, (cell,)),
         "tokens": Signature(cells, (hidden,)),
         "attention": Signature(cells, (scores,)),
         "genes": Signature((genes,), (gene,)),
         "classify": Signature((cell,), (logits,)),
-        "expression": Signature((hidden, *label), decoded),
-        "mvc": Signature((cell, ids, *label), decoded),
+        "discriminate": Signature((cell,), (of_batches,)),
+        "expression": Signature((hidden, *mods, *label), decoded),
+        "mvc": Signature((cell, ids, *mods, *label), decoded),
     }[task]
 
 

@@ -92,7 +92,7 @@ def test_inputs_in_the_manifest_are_those_of_the_graphs(sealed):
 
 
 def test_a_dialect_that_misses_its_limit_is_left_out_alone(prepared, tmp_path, monkeypatch):
-    def measure(graphs, tokens, settings, expected, n_batches):
+    def measure(graphs, tokens, settings, expected, n_batches, modalities):
         found = parity.measure(graphs, tokens, settings, expected, n_batches)
         return [replace(record, worst=0.1) for record in found] if graphs.dialect == "cuda-flash" else found
 
