@@ -84,6 +84,10 @@ class Attaching:
         found.obsm[self.key] = sink.vectors
         for name, numbers in sink.matrices.items():
             found.obsm[f"{self.key}_{name}"] = numbers
+        for table, numbers in sink.tables.items():
+            found.obsm[f"{self.key}_{table.name}"] = numbers
+            if table.features:
+                found.uns[f"{self.key}_{table.name}_names"] = np.array(table.features, object)
         if self.features:
             found.uns[f"{self.key}_genes"] = np.array(self.features, object)
         names = {f"{self.prefix}{column.name}": column for column in self.columns}

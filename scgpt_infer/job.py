@@ -19,7 +19,7 @@ from scgpt_infer.summary import Summary
 from scgpt_infer.tasks import Task
 from scgpt_infer.writers import Sink, Target, writer_of
 from scgpt_infer.writers.memory import MemorySink
-from scgpt_infer.writers.sink import Part, Record
+from scgpt_infer.writers.sink import Part, Record, Table
 from scgpt_runtime.errors import DeviceError, OptionError
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Job:
         Whether tables and JSON hold the vectors.
     features, matrices
         What each number of a vector is of, and the names of further matrices of such numbers; see `Target`.
+    tables
+        Further tables; see `Target`.
     rows
         Rows of the input that the source's cells are, where it gives but some of them.
     """
@@ -62,6 +64,7 @@ class Job:
     with_vectors: bool = True
     features: tuple[str, ...] = ()
     matrices: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
     rows: Sequence[int] | None = None
 
     @property
@@ -93,6 +96,7 @@ class Job:
             prefix=self.prefix,
             features=self.features,
             matrices=self.matrices,
+            tables=self.tables,
             rows=self.rows,
         )
 
@@ -128,7 +132,7 @@ class Job:
             cells, self.source, self.n_cells, self.key, self.task.columns, self.prefix, self.features, self.task.kind
         )
         place.check()
-        sink = MemorySink.of(self.n_cells, self.answers.dim, self.task.columns, self.matrices)
+        sink = MemorySink.of(self.n_cells, self.answers.dim, self.task.columns, self.matrices, self.tables)
         output = f'obsm["{self.key}"]' if inplace else "The attribute `finished` of this error, an AnnData,"
         try:
             tally = self._run(sink, output)

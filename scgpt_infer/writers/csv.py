@@ -6,6 +6,7 @@ bit. A cell without a result has empty fields and its reason.
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ from scgpt_infer.writers.sink import (
     Part,
     Record,
     Sink,
+    Table,
     Target,
     beside,
     matrix_of,
     output_errors,
     record_json,
     sync_together,
+    table_of,
     write_all,
 )
 
@@ -40,6 +43,7 @@ _NUMBER_BYTES = 15  # sign, point, nine digits, exponent, comma
 def bytes_needed(target: Target) -> int:
     """Room for the table, every number at its longest."""
     vectors = target.dim * (1 + len(target.matrices)) * _NUMBER_BYTES if target.with_vectors else 0
+    vectors += sum(table.width for table in _tables(target)) * _NUMBER_BYTES
     columns = sum(
         max((len(word.encode()) for word in column.words), default=0) + _NUMBER_BYTES for column in target.columns
     )
@@ -75,12 +79,14 @@ class CsvSink:
         told = [_texts(column, part) for column in self.target.columns]
         missing = [""] * len(_vector_names(self.target))
         others = [matrix_of(part, name) for name in self.target.matrices]
-        vectors = np.hstack([part.vectors, *others]).tolist() if missing else [[]] * part.n_cells
+        tables = [table_of(part, table) for table in _tables(self.target)]
+        arrays = [*([part.vectors, *others] if self.target.with_vectors else []), *tables]
+        vectors = np.hstack(arrays).tolist() if missing else [[]] * part.n_cells
         self.append(
             [
                 name,
                 *(texts[row] for texts in told),
-                *(missing if reason else map("%.9g".__mod__, vectors[row])),
+                *(missing if reason else map(_number, vectors[row])),
                 *([reason] if self.target.row == "cell" else []),
             ]
             for row, (name, reason) in enumerate(zip(names, part.reasons, strict=True))
@@ -101,10 +107,20 @@ class CsvSink:
 
 
 def _vector_names(target: Target) -> list[str]:
+    of_tables = [head for table in _tables(target) for head in table.heads]
     if not target.with_vectors:
-        return []
+        return of_tables
     names = list(target.features or (f"e{i}" for i in range(target.dim)))
-    return names + [f"{name}_{matrix}" for matrix in target.matrices for name in names]
+    return [*names, *(f"{name}_{matrix}" for matrix in target.matrices for name in names), *of_tables]
+
+
+def _tables(target: Target) -> list[Table]:
+    """The tables that are written: vectors of a modality only beside those of the cells."""
+    return [table for table in target.tables if target.with_vectors or table.what != "embedding"]
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.9g}"
 
 
 def _texts(column: Column, part: Part) -> list[str]:

@@ -2,7 +2,7 @@
 
 The input is copied beside the final name, the result is added to the copy, and the copy takes the name: so
 adding to the input file itself is safe as well. Rows go to the disk as they come. Further matrices lie in ``obsm`` as
-``key_NAME``; the names of what they tell in ``uns[key_genes]``.
+``key_NAME``; the names of what they tell in ``uns[key_genes]``, or ``uns[key_NAME_names]`` for a table of its own.
 """
 
 import warnings
@@ -18,7 +18,7 @@ import numpy as np
 from scgpt_infer.writers.h5ad_columns import check_columns, column_facts, column_rooms
 from scgpt_infer.writers.h5ad_copy import copy_first_cells, copy_whole, copy_without_matrices
 from scgpt_infer.writers.h5ad_room import reserve, room
-from scgpt_infer.writers.sink import Kind, Part, Record, Sink, Target, beside, matrix_of, output_errors, sync
+from scgpt_infer.writers.sink import Kind, Part, Record, Sink, Target, beside, matrix_of, output_errors, sync, table_of
 from scgpt_runtime.errors import OutputError
 
 __all__ = ["RECORD", "bytes_needed", "held", "open_h5ad", "record_name"]
@@ -42,7 +42,8 @@ def bytes_needed(target: Target) -> int:
     words = sum(len(word.encode()) + 32 for column in target.columns for word in column.words)
     features = sum(len(name.encode()) + 32 for name in target.features)
     matrices = target.n_cells * target.dim * 4 * (1 + len(target.matrices))
-    return kept + matrices + columns + words + features + 65536
+    tables = sum(4 * target.n_cells * one.width + 64 * len(one.features) for one in target.tables)
+    return kept + matrices + columns + words + features + tables + 65536
 
 
 def record_name(kind: Kind) -> str:
@@ -78,10 +79,11 @@ def open_h5ad(target: Target) -> Iterator[Sink]:
             with _h5_errors(target.path):
                 dataset, *others = [_matrix(file, target, name) for name in ("", *target.matrices)]
                 matrices = dict(zip(target.matrices, others, strict=True))
+                tables = {one.name: _matrix(file, target, one.name, one.width) for one in target.tables}
                 columns = column_rooms(file, target)
-                for each in (dataset, *others, *columns.values()):
+                for each in (dataset, *others, *tables.values(), *columns.values()):
                     reserve(file, each, temporary)
-            yield H5adSink(target, temporary, file, dataset, matrices, columns, state)
+            yield H5adSink(target, temporary, file, dataset, matrices, tables, columns, state)
         finally:
             with suppress(OSError, RuntimeError):  # after a failed write, closing fails in the same way
                 file.close()
@@ -96,6 +98,7 @@ class H5adSink:
     file: Any
     dataset: Any
     matrices: dict[str, Any]
+    tables: dict[str, Any]
     columns: dict[str, Any]
     state: tuple[int, int, int] | None
 
@@ -106,6 +109,8 @@ class H5adSink:
             self.dataset[rows] = part.vectors
             for name, dataset in self.matrices.items():
                 dataset[rows] = matrix_of(part, name)
+            for table in self.target.tables:
+                self.tables[table.name][rows] = table_of(part, table)
             for name, dataset in self.columns.items():
                 dataset[rows] = part.columns[name]
 
@@ -121,6 +126,9 @@ class H5adSink:
             write_elem(uns, record_name(target.kind), {**record, **column_facts(self.file, target)})
             if target.features:
                 write_elem(uns, f"{target.key}_genes", np.array(target.features, object))
+            for one in target.tables:
+                if one.features:
+                    write_elem(uns, f"{target.key}_{one.name}_names", np.array(one.features, object))
             self.file.close()
             sync(self.temporary, self.target.path, self._check_source if self._is_in_place else None)
 
@@ -185,14 +193,14 @@ def _n_obs(source: Any) -> int:
     return len(index if isinstance(index, h5py.Dataset) else index["codes" if "codes" in index else "values"])
 
 
-def _matrix(file: Any, target: Target, name: str) -> Any:
+def _matrix(file: Any, target: Target, name: str, width: int | None = None) -> Any:
     """The dataset of the vectors, or of a further matrix, anndata's attributes on it; an older one is replaced."""
     from anndata.io import write_elem
 
     if "obsm" not in file:
         write_elem(file, "obsm", {})
     key = f"{target.key}_{name}" if name else target.key
-    return room(file["obsm"], key, (target.n_cells, target.dim), np.float32)
+    return room(file["obsm"], key, (target.n_cells, width or target.dim), np.float32)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from io import FileIO
 from itertools import repeat
 from pathlib import Path
 
+import numpy as np
+
 from scgpt_infer import schema
 from scgpt_infer.writers.sink import (
     Column,
@@ -22,6 +24,7 @@ from scgpt_infer.writers.sink import (
     output_errors,
     sync,
     sync_together,
+    table_of,
     write_all,
 )
 
@@ -43,6 +46,9 @@ def bytes_needed(target: Target) -> int:
     if target.kind == "imputed_values":
         names = sum(len(schema.quoted(name)) + 2 for name in target.features)
         vectors = target.dim * (1 + len(target.matrices)) * _NUMBER_BYTES + names
+    for table in target.tables:
+        names = sum(len(schema.quoted(name)) + 2 for name in table.features)
+        vectors += table.width * _NUMBER_BYTES + names + 2 * _MEMBER_BYTES
     return target.n_cells * (_CELL_BYTES + columns + vectors) + 4096
 
 
@@ -156,7 +162,37 @@ def _imputed(target: Target, part: Part) -> Iterator[dict[str, str]]:
         yield {"imputed": "null" if reason else f'{{"genes": [{genes}]{lists}}}'}
 
 
-_MEMBERS = {"cell_types": _types, "imputed_values": _imputed}
+def _multimodal(target: Target, part: Part) -> Iterator[dict[str, str]]:
+    """The vector of each cell, and what is told of its modalities; one that a cell does not have is left out."""
+    vectors = schema.numbers(part.vectors)
+    modalities: dict[str, dict[str, list[str]]] = {}
+    for table in target.tables:
+        members, numbers = modalities.setdefault(table.of, {}), table_of(part, table)
+        there = np.isfinite(numbers).any(axis=1).tolist()
+        texts = [
+            f"[{', '.join(row)}]" if found else "" for row, found in zip(schema.numbers(numbers), there, strict=True)
+        ]
+        if table.what == "predicted":
+            features = f"[{', '.join(map(schema.quoted, table.features))}]"
+            members |= {"predicted": ["true" if text else "" for text in texts]}
+            members |= {"features": [features if text else "" for text in texts], "values": texts}
+        else:
+            members[table.what] = texts
+    for row, reason in enumerate(part.reasons):
+        told = {name: _object({key: texts[row] for key, texts in told.items()}) for name, told in modalities.items()}
+        embedding = f"[{', '.join(vectors[row])}]"
+        yield {
+            "embedding": "null" if reason else embedding,
+            "modalities": "null" if reason else _object({name: text for name, text in told.items() if text != "{}"}),
+        }
+
+
+def _object(members: dict[str, str]) -> str:
+    """An object of JSON texts, the empty ones left out."""
+    return "{" + ", ".join(f"{schema.quoted(name)}: {text}" for name, text in members.items() if text) + "}"
+
+
+_MEMBERS = {"cell_types": _types, "imputed_values": _imputed, "multimodal": _multimodal}
 """What makes the members of a cell, by the kind of the result."""
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_infer.writers.sink import Column, Part, Record, matrix_of, no_values
+from scgpt_infer.writers.sink import Column, Part, Record, Table, matrix_of, no_values, table_of
 
 __all__ = ["MemorySink"]
 
@@ -26,19 +26,30 @@ class MemorySink:
         The facts of the run, when it is done.
     matrices
         Further matrices by name, (n_cells, dim) each.
+    tables
+        Further tables, with what they hold: (n_cells, width) each.
     """
 
     vectors: NDArray[np.float32] | None
     columns: dict[str, NDArray[Any]]
     record: dict[str, str | int | float]
     matrices: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    tables: dict[Table, NDArray[np.float32]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, n_cells: int, dim: int | None, columns: Sequence[Column] = (), matrices: Sequence[str] = ()) -> Self:
+    def of(
+        cls,
+        n_cells: int,
+        dim: int | None,
+        columns: Sequence[Column] = (),
+        matrices: Sequence[str] = (),
+        tables: Sequence[Table] = (),
+    ) -> Self:
         """Room for so many cells; without `dim`, for no vectors."""
         vectors = None if dim is None else np.full((n_cells, dim), np.nan, np.float32)
         others = {name: np.full((n_cells, dim or 0), np.nan, np.float32) for name in matrices}
-        return cls(vectors, no_values(columns, n_cells), {}, others)
+        rooms = {table: np.full((n_cells, table.width), np.nan, np.float32) for table in tables}
+        return cls(vectors, no_values(columns, n_cells), {}, others, rooms)
 
     def write(self, part: Part) -> None:
         """Take the next rows."""
@@ -49,6 +60,8 @@ class MemorySink:
             values[rows] = part.columns[name]
         for name, numbers in self.matrices.items():
             numbers[rows] = matrix_of(part, name)
+        for table, numbers in self.tables.items():
+            numbers[rows] = table_of(part, table)
 
     def commit(self, record: Record) -> None:
         """Take the facts of the run."""

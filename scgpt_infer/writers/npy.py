@@ -48,6 +48,7 @@ def open_npy(target: Target) -> Iterator[Sink]:
         When the result has more than vectors.
     """
     more = [*(column.name for column in target.columns), *(["names of genes"] if target.features else [])]
+    more += [table.name for table in target.tables]
     if more:
         raise OutputError(
             f"{target.path} is to hold {', '.join(more)}, and .npy holds vectors "

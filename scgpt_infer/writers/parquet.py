@@ -24,6 +24,7 @@ from scgpt_infer.writers.sink import (
     output_errors,
     record_json,
     sync,
+    table_of,
 )
 from scgpt_runtime.errors import MissingDependencyError
 
@@ -37,6 +38,7 @@ _COLUMN_BYTES = 300  # of each group: what the file's end tells of a column
 def bytes_needed(target: Target) -> int:
     """Room for the table; unit vectors hardly compress."""
     vectors = target.dim * (1 + len(target.matrices)) * 4 if target.with_vectors else 0
+    vectors += sum(table.width for table in target.tables) * 4
     words = sum(len(word.encode()) for column in target.columns for word in column.words)
     groups = 1 + target.n_cells // _GROUP_ROWS
     rows = target.n_cells * (vectors + 4 * len(target.columns) + _NAME_BYTES)
@@ -64,6 +66,11 @@ def open_parquet(target: Target) -> Iterator[Sink]:
     vectors = [(name, pa.float32()) for name in _feature_names(target)]
     if target.with_vectors and not target.features:
         vectors = [("embedding", pa.list_(pa.float32(), target.dim))]
+    for table in target.tables:
+        if table.features:
+            vectors += [(head, pa.float32()) for head in table.heads]
+        elif target.with_vectors:
+            vectors.append((f"{table.name}:embedding", pa.list_(pa.float32(), table.width)))
     errors = [("error", pa.string())] if target.row == "cell" else []
     schema = pa.schema([(target.row, pa.string()), *columns, *vectors, *errors])
     repeated = [*(name for name, _ in errors), *(column.name for column in target.columns if column.words)]
@@ -97,6 +104,12 @@ class ParquetSink:
             arrays += [pa.array(numbers, mask=np.isnan(numbers)) for matrix in matrices for numbers in matrix.T]
         elif self.target.with_vectors:
             arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(part.vectors.ravel()), self.target.dim))
+        for table in self.target.tables:
+            found = table_of(part, table)
+            if table.features:
+                arrays += [pa.array(numbers, mask=np.isnan(numbers)) for numbers in found.T]
+            elif self.target.with_vectors:
+                arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(found.ravel()), table.width))
         if self.target.row == "cell":
             arrays.append(pa.array([reason or None for reason in part.reasons], pa.string()))
         with output_errors(self.target.path):

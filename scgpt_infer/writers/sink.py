@@ -29,6 +29,7 @@ __all__ = [
     "Part",
     "Record",
     "Sink",
+    "Table",
     "Target",
     "beside",
     "fsync",
@@ -38,6 +39,7 @@ __all__ = [
     "record_json",
     "sync",
     "sync_together",
+    "table_of",
     "write_all",
 ]
 
@@ -45,7 +47,7 @@ Record = Mapping[str, str | int | float]
 """Flat facts of a run, as they go into ``uns["scgpt_infer"]``."""
 
 
-Kind = Literal["embeddings", "cell_types", "imputed_values"]
+Kind = Literal["embeddings", "cell_types", "imputed_values", "multimodal"]
 """What a result tells, as JSON documents name it."""
 
 
@@ -66,6 +68,40 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """Numbers of each cell beside its vector, as many as the table is wide: of one modality of a cell.
+
+    Attributes
+    ----------
+    of
+        The modality.
+    what
+        ``embedding``: a vector of this modality alone; ``predicted``: values that the model tells; ``nonzero``: how
+        likely it says they are above zero.
+    width
+        Numbers of a cell.
+    features
+        What each of them is of; empty for an embedding.
+    """
+
+    of: str
+    what: Literal["embedding", "predicted", "nonzero"]
+    width: int
+    features: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name among the tables of a result."""
+        return self.of if self.what == "embedding" else f"{self.of}_{self.what}"
+
+    @property
+    def heads(self) -> list[str]:
+        """Names of its columns where it lies among others."""
+        names = self.features or tuple(f"e{number}" for number in range(self.width))
+        return [f"{self.of}:{name}{':nonzero' if self.what == 'nonzero' else ''}" for name in names]
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """Consecutive rows of the result.
 
@@ -81,6 +117,8 @@ class Part:
         Values by the name of their `Column`: (n_cells,) int32 places of words, -1 for none, or float32, NaN for none.
     matrices
         Further numbers, one beside each of a vector: (n_cells, dim) float32 by the name of the matrix; NaN for none.
+    tables
+        Rows by the name of their `Table`: (n_cells, width) float32; NaN for none.
     """
 
     first_row: int
@@ -88,6 +126,7 @@ class Part:
     reasons: tuple[str, ...]
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     matrices: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    tables: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def n_cells(self) -> int:
@@ -130,6 +169,8 @@ class Target:
         What each number of a vector is of, such as genes; empty for an embedding, whose numbers have no names.
     matrices
         Names of further matrices, which have a number for each feature.
+    tables
+        Further tables.
     rows
         Rows of the input that the cells are; None: the first ones.
     row
@@ -152,6 +193,7 @@ class Target:
     prefix: str = "scgpt_"
     features: tuple[str, ...] = ()
     matrices: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
     rows: Sequence[int] | None = None
     row: Literal["cell", "gene"] = "cell"
 
@@ -173,6 +215,12 @@ def matrix_of(part: Part, name: str) -> NDArray[np.float32]:
     """(n_cells, dim) a further matrix of a part; NaN where a part that a lost device left unanswered has none."""
     found = part.matrices.get(name)
     return np.full_like(part.vectors, np.nan) if found is None else found
+
+
+def table_of(part: Part, table: Table) -> NDArray[np.float32]:
+    """(n_cells, width) a table of a part; NaN where a part that a lost device left unanswered has none."""
+    found = part.tables.get(table.name)
+    return np.full((part.n_cells, table.width), np.nan, np.float32) if found is None else found
 
 
 def no_values(columns: Sequence[Column], n_cells: int) -> dict[str, NDArray[Any]]:
