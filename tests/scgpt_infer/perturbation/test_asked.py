@@ -1,0 +1,96 @@
+"""What people may write: combinations, files of them, sizes of memory."""
+
+import pytest
+
+from scgpt_infer.perturbation import PerturbOptions, bytes_of, read_perturbations
+from scgpt_infer.perturbation.asked import combinations, names_of
+from scgpt_infer.perturbation.memory import PROCESS_BYTES, cells_in_batch
+from scgpt_runtime.errors import OptionError
+from scgpt_runtime.vocab import Vocabulary
+
+VOCABULARY = Vocabulary(("A", "B", "HLA-A", "<pad>"), ensembl={"ENSG00000000001": 1})
+
+
+def test_a_combination_is_one_whatever_the_order_the_name_and_the_repeats():
+    found = combinations(("B+A", "A + ENSG00000000001", "A+A+B", "HLA-A", "ctrl+A"), VOCABULARY)
+    assert [one.name for one in found] == ["A+B", "HLA-A", "A"]
+    assert [one.ids for one in found] == [(0, 1), (2,), (0,)]
+
+
+@pytest.mark.parametrize("control", ["", "ctrl", "control", "non-targeting", "ctrl+ctrl"])
+def test_words_for_controls_name_no_gene(control):
+    assert names_of(control) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.txt", "perturbation\nA\n\n# a remark\nA+B\nB,HLA-A\n"),
+        ("x.csv", 'genes,\nA\n"A",B\nB+HLA-A\n'),
+        ("x.json", '["A", "A+B", ["B", "HLA-A"]]'),
+        ("x.tsv", "\ufeffA\nA\tB\nB\tHLA-A\n"),
+    ],
+)
+def test_files_of_combinations(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    found = read_perturbations(tmp_path / name)
+    assert [names_of(one) for one in found] == [("A",), ("A", "B"), ("B", "HLA-A")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("x.json", '{"A": 1}'), ("x.json", "[1]"), ("x.txt", "\n"), ("y.txt", None)]
+)
+def test_a_file_that_is_no_list_is_told(tmp_path, name, text):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(OptionError, match="one combination a line"):
+        read_perturbations(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [
+        ("8GiB", 8 * 2**30),
+        ("8 GB", 8 * 10**9),
+        ("8g", 8 * 10**9),
+        ("1.5MiB", 3 * 2**19),
+        ("4096", 4096),
+        ("12kB", 12000),
+    ],
+)
+def test_sizes_of_memory(text, n_bytes):
+    assert bytes_of(text) == n_bytes
+
+
+@pytest.mark.parametrize("text", ["", "much", "0GB", "-1GB", "8 XB", "1e9"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(OptionError, match="such as 8GiB"):
+        bytes_of(text)
+
+
+def test_a_batch_grows_with_the_memory_until_more_would_not_help():
+    def cells(memory: int | None, instances: int = 1) -> int:
+        return cells_in_batch(memory, 100, 1000, 5000, instances, 1000)
+
+    room = PROCESS_BYTES + 5000
+    assert cells(None) == 10
+    assert [cells(room + 1000 * n) for n in (1, 3, 10, 99)] == [1, 3, 10, 10]
+    assert cells(room + 6000, instances=2) == 3
+    assert cells_in_batch(None, 5000, 1, 0, 1, 1000) == 1
+    with pytest.raises(OptionError, match="One cell of 100 genes takes"):
+        cells(room + 999)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"perturbations": ("A",), "cells": 0},
+        {"perturbations": ("A",), "values": "raw"},
+        {"perturbations": ("A",), "threshold": -1.0},
+        {"perturbations": ("A",), "trained": ("A",)},
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(wrong):
+    with pytest.raises(OptionError):
+        PerturbOptions(**wrong)
