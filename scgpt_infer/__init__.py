@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from scgpt_infer.api import Model, annotate, annotate_file, embed, embed_file
     from scgpt_infer.imputation import impute
     from scgpt_infer.integration import integrate
+    from scgpt_infer.networks import grn
     from scgpt_infer.options import EmbedOptions
     from scgpt_runtime import errors
     from scgpt_runtime.errors import ScgptInferError
@@ -29,6 +30,7 @@ __all__ = [
     "embed",
     "embed_file",
     "errors",
+    "grn",
     "impute",
     "integrate",
 ]
@@ -43,6 +45,7 @@ _HOMES = {
     "embed": "scgpt_infer.api",
     "embed_file": "scgpt_infer.api",
     "errors": "scgpt_runtime.errors",
+    "grn": "scgpt_infer.networks",
     "impute": "scgpt_infer.imputation",
     "integrate": "scgpt_infer.integration",
 }

@@ -31,6 +31,7 @@ _NONE, _UP, _DOWN, _HUB = "#8a949e", "#c8553d", "#2f6f9f", "#22303c"
 _UNIT = 0.46  # inches from gene to gene
 _DPI = 150
 _LONGEST = 18
+_NAMED = 10  # metagenes of the legend
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,9 @@ def picture(network: GeneNetwork, form: Literal["png", "svg"] = "png", edges: in
     axes.set_aspect("equal")
     axes.margins(0.04)
     _edges(axes, network, shown, where)
-    _genes(axes, network, shown, where)
+    _genes(axes, network, shown, where, halo=form == "png")  # which would make outlines of an SVG's text
     _title(figure, network, shown)
+    _legend(figure, network, shown)
     written = io.BytesIO()
     with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "scgpt-infer", "svg.fonttype": "none"}):
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a sign that the font lacks is drawn as a box
@@ -118,13 +120,13 @@ def _edges(axes: Any, network: GeneNetwork, shown: _Shown, where: Places) -> Non
         axes.annotate("", where[target], where[source], arrowprops=arrow, zorder=1)
 
 
-def _genes(axes: Any, network: GeneNetwork, shown: _Shown, where: Places) -> None:
+def _genes(axes: Any, network: GeneNetwork, shown: _Shown, where: Places, *, halo: bool) -> None:
     from matplotlib import patheffects
 
     degree = np.bincount(shown.ends.ravel(), minlength=len(shown.genes))
     sizes = 22 + 8 * np.minimum(degree, 20)
     axes.scatter(*where.T, s=sizes, c=_colours(network, shown), edgecolors="white", linewidths=0.7, zorder=2)
-    halo = [patheffects.withStroke(linewidth=2.2, foreground="white", alpha=0.85)]
+    effects = [patheffects.withStroke(linewidth=2.2, foreground="white", alpha=0.85)] if halo else None
     for gene, place, size in zip(shown.genes.tolist(), where, sizes.tolist(), strict=True):
         axes.annotate(
             _short(network.genes[gene]),
@@ -135,7 +137,7 @@ def _genes(axes: Any, network: GeneNetwork, shown: _Shown, where: Places) -> Non
             va="bottom",
             fontsize=6.5,
             color="#1c2630",
-            path_effects=halo,
+            path_effects=effects,
             parse_math=False,  # a dollar sign in a name is a dollar sign
             zorder=3,
         )
@@ -146,9 +148,28 @@ def _colours(network: GeneNetwork, shown: _Shown) -> list[str]:
     if network.metagenes is None:
         hubs = set(shown.ends[:, 0].tolist()) if network.directed else set()
         return [_HUB if place in hubs else _NONE for place in range(len(shown.genes))]
-    numbers = network.metagenes[shown.genes].tolist()
-    seen = {number: place for place, number in enumerate(sorted({*numbers} - {0}))}
-    return [_COLOURS[seen[number] % len(_COLOURS)] if number else _NONE for number in numbers]
+    tones = _tones(network.metagenes[shown.genes])
+    return [tones.get(number, _NONE) for number in network.metagenes[shown.genes].tolist()]
+
+
+def _tones(metagenes: NDArray[np.int32]) -> dict[int, str]:
+    """Colour of each metagene, those of most drawn genes first; further ones begin again with the first."""
+    counts = np.bincount(metagenes)
+    order = sorted(np.unique(metagenes[metagenes > 0]).tolist(), key=lambda number: (-counts[number], number))
+    return {number: _COLOURS[place % len(_COLOURS)] for place, number in enumerate(order)}
+
+
+def _legend(figure: Any, network: GeneNetwork, shown: _Shown) -> None:
+    from matplotlib.lines import Line2D
+
+    if network.metagenes is None:
+        return
+    tones = list(_tones(network.metagenes[shown.genes]).items())[:_NAMED]
+    dots = [Line2D([], [], marker="o", linestyle="", color=tone, markersize=5) for _, tone in tones]
+    names = [f"metagene_{number}" for number, _ in tones]
+    figure.legend(
+        dots, names, loc="upper left", bbox_to_anchor=(0, 0.01), ncols=5, fontsize=7, frameon=False, handletextpad=0.1
+    )
 
 
 def _title(figure: Any, network: GeneNetwork, shown: _Shown) -> None:

@@ -111,8 +111,7 @@ def from_embeddings(
             if options.gene_col is not None:
                 source.gene_column(options.gene_col)
             columns = choose(source.gene_names, vocabulary, options.genes, options.gene_col, options.min_match).columns
-            done = _counter(progress, n_cells)
-            seen = _Seen(expression(source, groups, done), groups, columns)
+            seen = _Seen(expression(source, groups, _Count(progress, n_cells)), groups, columns)
     ids, unknown = _genes(how, options, vocabulary, seen)
     precision = precision_for(bundle, options.precision)
     vectors = unit(embeddings(bundle, ids, precision))
@@ -139,10 +138,6 @@ def _opened(
     return bundle, bundle.vocabulary()
 
 
-def _counter(progress: Progress | None, n_cells: int) -> "_Count":
-    return _Count(progress, n_cells)
-
-
 @dataclass(slots=True)
 class _Count:
     """Adds up the cells that were read, and tells."""
@@ -163,14 +158,14 @@ def _genes(
     """Token ids of the genes that take part, and the names that are not known."""
     if how.variable is not None and seen is not None:
         chosen = seen.columns[most_variable(seen.found, how.variable, seen.columns >= 0)]
-        return _enough(np.unique(chosen), "of the cells' genes vary and are known to the model"), ()
+        return _enough(np.unique(chosen), "genes that vary in the cells"), ()
     wanted = wanted_genes(how.only, vocabulary, options.genes)
-    return _enough(wanted.ids, "that were asked for is known to the model"), wanted.unknown
+    return _enough(wanted.ids, "genes that were asked for"), wanted.unknown
 
 
 def _enough(ids: NDArray[np.int64], which: str) -> NDArray[np.int64]:
     if len(ids) < 2:
-        raise GenesError(f"Only {len(ids)} gene {which}; a network needs two or more. Ask for more genes.")
+        raise GenesError(f"The model knows {len(ids)} of the {which}; a network needs two or more. Ask for more genes.")
     return ids
 
 

@@ -1,8 +1,10 @@
 """Where the genes of a picture lie: a graph in, places out. Needs igraph.
 
-Each piece of the graph that hangs together is laid out by itself, and the pieces stand in rows, the largest first. The
+Each piece of the graph that hangs together is laid out by itself, and the pieces stand in rows, the highest first. The
 same graph gives the same places on one machine.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,11 @@ __all__ = ["Places", "places"]
 Places = NDArray[np.float64]
 
 _SEED = 0
-_GAP = 0.9
+_GAP = 1.35
 _WIDE = 1.5  # of the whole, times its height
+_NAME = np.array([1.05, 0.6])
+"""Room that a gene takes with its name."""
+_PUSHES = 300
 
 
 def places(n_genes: int, ends: NDArray[np.int64], weights: NDArray[np.float64]) -> Places:
@@ -32,24 +37,39 @@ def places(n_genes: int, ends: NDArray[np.int64], weights: NDArray[np.float64]) 
     """
     with seeded_igraph(_SEED) as igraph:
         graph = igraph.Graph(n_genes, ends.tolist(), edge_attrs={"weight": weights.tolist()})
-        pieces = sorted((np.array(piece) for piece in graph.connected_components()), key=lambda piece: -len(piece))
+        pieces = [np.array(piece) for piece in graph.connected_components()]
         laid = [_laid(graph.induced_subgraph(piece.tolist())) for piece in pieces]
     found = np.zeros((n_genes, 2))
-    for piece, corner, inside in zip(pieces, _rows(laid), laid, strict=True):
-        found[piece] = corner + inside
+    order = sorted(range(len(pieces)), key=lambda place: -np.ptp(laid[place][:, 1]))
+    for place, corner in zip(order, _rows([laid[place] for place in order]), strict=True):
+        found[pieces[place]] = corner + laid[place]
     return found
 
 
-def _laid(graph: object) -> Places:
+def _laid(graph: Any) -> Places:
     """One piece, its lower left corner at (0, 0) and as large as its number of genes asks for."""
-    inside = np.array(graph.layout_fruchterman_reingold(weights="weight", niter=2000, grid=False).coords)  # type: ignore[attr-defined]
+    inside = np.array(graph.layout_fruchterman_reingold(weights="weight", niter=2000, grid=False).coords)
     inside -= inside.mean(axis=0)
     axes = np.linalg.svd(inside, full_matrices=False)[2]  # the long side lies flat, whatever side the layout chose
-    inside = inside @ (axes * np.where(np.abs(axes).max(axis=1) == axes.max(axis=1), 1, -1)[:, None]).T
-    inside -= inside.min(axis=0)
-    largest = max(inside.max(), 1e-9)
-    scaled: Places = inside * (1.15 * np.sqrt(len(inside)) / largest)
-    return scaled
+    axes *= np.where(np.abs(axes).max(axis=1) == axes.max(axis=1), 1, -1)[:, None]
+    inside = inside @ axes.T
+    inside = _apart(inside * (1.15 * np.sqrt(len(inside)) / max(np.ptp(inside, axis=0).max(), 1e-9)))
+    laid: Places = inside - inside.min(axis=0)
+    return laid
+
+
+def _apart(inside: Places) -> Places:
+    """Push genes apart whose names would cover each other, a little at a time."""
+    found = inside / _NAME
+    for _ in range(_PUSHES):
+        steps = found[:, None] - found[None]  # (n, n, 2) from each other gene
+        distance = np.sqrt((steps**2).sum(axis=2))
+        np.fill_diagonal(distance, 1)
+        if distance.min() >= 1:
+            break
+        push = np.where(distance < 1, (1 - distance) / np.maximum(distance, 1e-3), 0)
+        found = found + 0.3 * (steps * push[:, :, None]).sum(axis=1)
+    return found * _NAME
 
 
 def _rows(laid: list[Places]) -> list[Places]:

@@ -77,6 +77,9 @@ class NetworkSummary:
             f"network of {self.n_genes:,} genes and {self.n_edges:,} edges written to {', '.join(self.outputs)}",
             f"  model      {told['model']}, {told['precision']}, vector id {told['vector_id']}",
         ]
+        if "n_cells" in told:
+            used = int(told["n_cells"]) - int(told.get("n_bad", 0))
+            lines.append(f"  cells      {used:,} of {told['n_cells']:,} can be used")
         sign = "->" if self.directed else "--"
         edges = (f"{source} {sign} {target} {weight:.2f}" for source, target, weight in self.strongest)
         lines.append(f"  strongest  {', '.join(edges)}")
