@@ -14,6 +14,7 @@ from scgpt_export.checkpoint import Checkpoint
 from scgpt_export.judging import judge
 from scgpt_export.options import ExportOptions, check
 from scgpt_export.prepare import Prepared, prepare
+from scgpt_export.prepare_generator import prepare_generator
 from scgpt_export.sealing import written
 from scgpt_runtime.bundle import seal
 from scgpt_runtime.errors import OutputError
@@ -72,7 +73,8 @@ def export(
     """
     options = options or ExportOptions()
     check(output, options)
-    return assemble(prepare(checkpoint, options, say), output, options, say)
+    prepared = (prepare if checkpoint.config.generator is None else prepare_generator)(checkpoint, options, say)
+    return assemble(prepared, output, options, say)
 
 
 def assemble(prepared: Prepared, output: Path, options: ExportOptions, say: Callable[[str], None]) -> ExportReport:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scgpt_export.generator import Generator
 from scgpt_export.healing import GENE_TABLE, Heads, config_from, fit, heads_of, heal, missing_args
 from scgpt_export.layout import CheckpointFiles, open_files
 from scgpt_export.modality_files import told_modalities
@@ -92,9 +93,16 @@ class Checkpoint:
         return self.fine_tuned and checked_zeros(self.args)
 
     def model(self) -> ScGPT:
-        """The reference with these weights, in eval mode and without gradients."""
+        """The reference with these weights, in eval mode and without gradients; of a generator see `generator`."""
         with torch.device("meta"):
             model = model_class(self.config)(self.config)
+        model.to_empty(device="cpu").load_state_dict(self.state, strict=True)
+        return model.eval().requires_grad_(False)
+
+    def generator(self) -> Generator:
+        """The same of a perturbation generator (`ModelConfig.generator`)."""
+        with torch.device("meta"):
+            model = Generator(self.config)
         model.to_empty(device="cpu").load_state_dict(self.state, strict=True)
         return model.eval().requires_grad_(False)
 
@@ -102,7 +110,8 @@ class Checkpoint:
         """What was found, in lines for people: the model, its heads, and every key not used or not found."""
         c = self.config
         heads = {
-            "expression": True,
+            "expression": c.generator is None,
+            "expression after a perturbation": c.generator is not None,
             "explicit zeros": c.explicit_zero,
             "expression from the cell embedding": c.mvc,
             f"{c.n_cls} classes": c.n_cls > 0,

@@ -123,7 +123,7 @@ def judge(prepared: Prepared, precisions: tuple[str, ...], stage: Path, say: Cal
             _tell(variant, records, say)
             failed = [found.task for found in records if not within(found)]
             outside += [found for found in records if found.task in failed]
-            if not {*failed} & {*CELLS}:
+            if not {*failed} & {*CELLS, "perturb"}:
                 sealed.append(Variant(precision, variant.dialect, tuple(t for t in variant.tasks if t not in failed)))
                 figures += [found for found in records if found.task not in failed]
             elif variant.dialect == PORTABLE:

@@ -8,7 +8,7 @@ are measured from the cell's tokens to their own answer, on top of the graph of 
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,12 @@ from scgpt_runtime.proof import LIMITS, one_minus_cosine
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.session import Session
 
-__all__ = ["Answers", "Graphs", "measure", "reference_answers", "within"]
+__all__ = ["Answers", "Graphs", "measure", "one_thread", "reference_answers", "within"]
 
 _TOGETHER = 4
 _VECTORS = ("embed", "tokens", "genes")
-_PER_CELL = ("embed", "classify", "discriminate")
-_ORDER = ("embed", "tokens", "attention", "genes", "classify", "discriminate", "expression", "mvc")
+_PER_CELL = ("embed", "classify", "discriminate", "perturb")  # or of cells of one length alone: nothing to cut off
+_ORDER = ("embed", "tokens", "attention", "perturb", "genes", "classify", "discriminate", "expression", "mvc")
 
 Answers = dict[str, list[list[NDArray[np.float32]]]]
 """Task to cell to the outputs of its graph, each with the axis of the cells taken off."""
@@ -71,7 +71,7 @@ def reference_answers(
         (n_tokens,) number of each token's modality, of a model that has several.
     """
     answers: Answers = {task: [] for task in tasks}
-    with torch.no_grad(), _one_thread():
+    with torch.no_grad(), one_thread():
         for cell in range(tokens.n_cells):
             ids, values = cell_inputs(tokens, cell, settings)
             label = torch.tensor([cell % model.config.n_batches]) if model.config.needs_batch else None
@@ -85,7 +85,7 @@ def reference_answers(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Sums are taken in one order whatever the number of cores, so golden vectors are the same to the bit."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -168,7 +168,9 @@ def measure(
     worst = dict.fromkeys(expected, 0.0)
     # Several cells of unlike length side by side, so that parity proves padding too, where a graph knows any.
     together = BatchPlan("padded", _TOGETHER * settings.max_length)
-    for batch in rectangles(tokens, settings, BatchPlan("exact", 1) if graphs.dialect == "cuda-exact" else together):
+    alike = replace(together, kind="exact", budget=1 if graphs.dialect == "cuda-exact" else together.budget)
+    masked = graphs.dialect != "cuda-exact" and tokens.flags is None
+    for batch in rectangles(tokens, settings, together if masked else alike):
         outputs = _run(sessions, batch, n_batches, modalities)
         for task, answers in expected.items():
             for place, cell in enumerate(batch.cells):
@@ -203,6 +205,8 @@ def _run(
 ) -> dict[str, list[NDArray[np.float32]]]:
     """Answers of all tasks; heads take what ``embed`` and ``tokens`` gave."""
     known: dict[str, NDArray[Any]] = {"ids": batch.ids, "values": batch.values, "lengths": batch.lengths}
+    if batch.flags is not None:
+        known["flags"] = batch.flags
     known["batch"] = (batch.cells % max(1, n_batches)).astype(np.int32)
     if modalities is not None:
         known["mods"] = modalities[batch.ids]

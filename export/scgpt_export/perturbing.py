@@ -1,7 +1,8 @@
 """``perturb``: the graph of a perturbation generator, from the genes of cells to their values after a perturbation.
 
 In: a `Generator`. Out: a module of the bundle's graph. It takes cells of one length, since all cells of a file have the
-same genes: nothing is padded, so nothing is masked, and attention needs no memory for all pairs of tokens.
+same genes: nothing is padded, so nothing is masked. Its layers are those of ONNX Runtime's fused kernels, whose
+attention needs no memory for all pairs of tokens (docs/decisions/0017-long-inputs.md).
 """
 
 from typing import cast
@@ -14,7 +15,13 @@ from scgpt_export.generator import Generator
 from scgpt_export.reference import Layer
 from scgpt_export.rewrites import Table
 
-__all__ = ["PerturbGraph"]
+__all__ = ["FromCellGraph", "PerturbGraph", "gene_table"]
+
+
+@torch.no_grad()
+def gene_table(model: Generator) -> Table:
+    """Each gene's embedding with its norm, by token id: ``genes`` as it is, and the first thing in other graphs."""
+    return Table(model.encoder(torch.arange(model.config.n_tokens)[None, :])[0])  # (genes, dim)
 
 
 class PerturbGraph(nn.Module):
@@ -25,26 +32,36 @@ class PerturbGraph(nn.Module):
     ----------
     model
         The reference model, in eval mode.
-    fused
-        Whether layers are those of the fused kernels of ONNX Runtime, rather than standard operators.
     """
 
-    @torch.no_grad()
-    def __init__(self, model: Generator, fused: bool) -> None:
+    def __init__(self, model: Generator) -> None:
         super().__init__()
-        self.genes = Table(model.encoder(torch.arange(model.config.n_tokens)[None, :])[0])  # (genes, dim)
+        self.genes = gene_table(model)
         self.values = model.value_encoder
         self.flags = Table(model.pert_encoder.weight)
-        layers = model.transformer_encoder.layers
-        self.layers = nn.ModuleList(FusedLayer(cast(Layer, layer)) for layer in layers) if fused else layers
-        self.fused = fused
+        self.layers = nn.ModuleList(FusedLayer(cast(Layer, layer)) for layer in model.transformer_encoder.layers)
+        self.attend = unmasked(model.config.n_heads)
         self.model = model
 
     def forward(self, ids: Tensor, values: Tensor, flags: Tensor) -> tuple[Tensor, ...]:
         """Ids, values and flags (cells, tokens) to values (cells, tokens) [P(value > 0)] and vectors (cells, dim)."""
         x = self.genes(ids) + self.values(values) + self.flags(flags)  # (cells, tokens, dim)
         for layer in self.layers:
-            x = layer(x, x, unmasked(layer.n_heads)) if self.fused else layer(x)
+            x = layer(x, x, self.attend)
         value, nonzero = self.model.decoder(x, values)
         cell = self.model.pool(x, values)
         return (value, cell) if nonzero is None else (value, nonzero, cell)
+
+
+class FromCellGraph(nn.Module):
+    """``mvc``: a cell's vector and any gene ids to the value that the vector predicts for each gene."""
+
+    def __init__(self, model: Generator, decoder: nn.Module) -> None:
+        super().__init__()
+        self.genes = gene_table(model)
+        self.decoder = decoder
+
+    def forward(self, cell: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
+        """Cell vectors (cells, dim) and ids (cells, tokens) to values (cells, tokens) [and P(value > 0)]."""
+        value, nonzero = self.decoder(cell, self.genes(ids))
+        return (value,) if nonzero is None else (value, nonzero)

@@ -15,6 +15,7 @@ from torch import nn
 from scgpt_export.calibration import CalibrationCells, calibration_tokens, observe, record
 from scgpt_export.checkpoint import Checkpoint
 from scgpt_export.cuda import cuda_graph, fits
+from scgpt_export.generator import Generator
 from scgpt_export.genes import build_vocabulary
 from scgpt_export.golden_cells import as_golden, golden_block, golden_tokens, short_cells
 from scgpt_export.graphs import (
@@ -83,7 +84,7 @@ class Prepared:
     """
 
     checkpoint: Checkpoint
-    model: ScGPT
+    model: ScGPT | Generator
     settings: TokenizerSettings
     vocabulary: Vocabulary
     tokens: TokenBlock

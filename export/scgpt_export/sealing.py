@@ -78,8 +78,8 @@ def written(prepared: Prepared, judged: Judgement, bundle: Path, options: Export
 
 def _precisions(judged: Judgement) -> tuple[str, ...]:
     """Best parity first, then those without a figure."""
-    embed = [found for found in judged.figures if found.task == "embed" and found.dialect == PORTABLE]
-    best = [found.precision for found in sorted(embed, key=lambda found: found.worst)]
+    first = [found for found in judged.figures if found.task in ("embed", "perturb") and found.dialect == PORTABLE]
+    best = [found.precision for found in sorted(first, key=lambda found: found.worst)]
     return tuple(dict.fromkeys([*best, *(variant.precision for variant in judged.sealed)]))
 
 

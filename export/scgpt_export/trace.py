@@ -54,7 +54,8 @@ def signature(
     Parameters
     ----------
     task
-        ``embed``, ``tokens``, ``attention``, ``genes``, ``classify``, ``discriminate``, ``expression`` or ``mvc``.
+        ``embed``, ``tokens``, ``attention``, ``perturb``, ``genes``, ``classify``, ``discriminate``, ``expression`` or
+        ``mvc``.
     dialect
         Decides how ``embed`` and ``tokens`` are told where a cell ends.
     dim, n_heads
@@ -78,6 +79,7 @@ def signature(
     laid = ("tokens",) if dialect == "cuda-packed" else tokens
     ids = TensorSpec("ids", "uint16" if n_genes <= 65_535 else "uint32", laid)
     values = TensorSpec("values", "uint8" if binned else "float32", laid)
+    flags = TensorSpec("flags", "uint8", tokens)
     cell = TensorSpec("cell", "float32", ("cells", dim))
     hidden = TensorSpec("hidden", "float32", (*tokens, dim))
     scores = TensorSpec("scores", "float32", ("cells", n_heads, "tokens", "tokens"))
@@ -94,6 +96,7 @@ def signature(
         "embed": Signature(cells, (cell,)),
         "tokens": Signature(cells, (hidden,)),
         "attention": Signature(cells, (scores,)),
+        "perturb": Signature((ids, values, flags), (*decoded, cell)),
         "genes": Signature((genes,), (gene,)),
         "classify": Signature((cell,), (logits,)),
         "discriminate": Signature((cell,), (of_batches,)),

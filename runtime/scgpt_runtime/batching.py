@@ -54,7 +54,9 @@ class BatchPlan:
     longest: int = 0
 
 
-def plan_for(choice: ProviderChoice, settings: TokenizerSettings, batch_tokens: int | None = None) -> BatchPlan:
+def plan_for(
+    choice: ProviderChoice, settings: TokenizerSettings, batch_tokens: int | None = None, masked: bool = True
+) -> BatchPlan:
     """The plan that suits what runs.
 
     Parameters
@@ -65,11 +67,12 @@ def plan_for(choice: ProviderChoice, settings: TokenizerSettings, batch_tokens: 
         Tokenizer settings in force.
     batch_tokens
         The budget; None: the provider's default.
+    masked
+        Whether the graph is told where a cell ends; if not, only cells of one length go together.
     """
     budget = batch_tokens or BATCH_TOKENS[choice.provider]
-    return BatchPlan(
-        _KINDS.get(choice.dialect, "padded"), budget, LENGTH_STEP[choice.provider], longest=settings.max_length
-    )
+    kind = _KINDS.get(choice.dialect, "padded") if masked else "exact"
+    return BatchPlan(kind, budget, LENGTH_STEP[choice.provider], longest=settings.max_length)
 
 
 def batches(tokens: TokenBlock, settings: TokenizerSettings, plan: BatchPlan) -> list[AnyBatch]:

@@ -39,6 +39,7 @@ RANGE_ROWS = 1024
 """Rows of one range of the fixed grid that blocks lie on; no batch crosses a range."""
 
 _FED = ("ids", "values", "lengths", "offsets", "places", "firsts", "flags")
+_ENDS = ("lengths", "offsets")
 Genes = Literal["exact", "alias"]
 
 _log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class Engine:
         self.bundle = bundle
         self.choice = choice
         self.settings = settings
-        self._plan = plan_for(choice, settings, batch_tokens)
+        self._plan = plan_for(choice, settings, batch_tokens, masked=_tells_ends(graph))
         self._halving = threading.Lock()
         self._fold = fold
         self._of_tokens = fold is None and _tells_tokens(graph)
@@ -150,7 +151,8 @@ class Engine:
         options
             How to run.
         task
-            A task whose graph takes tokens: ``embed``, or ``tokens`` for the hidden states of all of them.
+            A task whose graph takes tokens: ``embed``, ``tokens`` for the hidden states of all of them, or ``perturb``,
+            whose answers are taken batch by batch (`answers`).
         cache_dir
             Where measurements and proofs are remembered. None: ``auto`` follows the rule without measuring, and
             what has to be proven is proven at each start.
@@ -374,6 +376,11 @@ def check_feed(graph: GraphRecord, *, labelled: bool = False) -> None:
         raise BundleError(
             f"The {graph.task} graph asks for {', '.join(unfed)}; a graph that runs on cells takes {', '.join(_FED)}."
         )
+
+
+def _tells_ends(graph: GraphRecord) -> bool:
+    """Whether a graph is told where a cell ends, so that cells of unlike length may go together."""
+    return any(spec.name in _ENDS for spec in graph.inputs)
 
 
 def _tells_tokens(graph: GraphRecord) -> bool:

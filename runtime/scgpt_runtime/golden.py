@@ -6,7 +6,7 @@ In and out: ``golden.npz``, the same bytes for the same cells. It computes nothi
 import io
 import zipfile
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Self
 
@@ -35,6 +35,10 @@ class Golden:
         The `TokenBlock` that these cells must become with the settings as sealed.
     vectors
         (n_cells, dim) float32 embeddings of the fp32 reference, L2-normalised.
+    flags, profiles
+        Of a perturbation generator, else None: (n_tokens,) uint8 whether each token's gene is perturbed, and float32
+        what the reference predicts of its value. The cells then have no ``<cls>``, and their raw values are their
+        tokens'.
     """
 
     indptr: NDArray[np.int64]
@@ -44,6 +48,8 @@ class Golden:
     values: NDArray[np.uint8] | NDArray[np.float32]
     offsets: NDArray[np.int64]
     vectors: NDArray[np.float32]
+    flags: NDArray[np.uint8] | None = None
+    profiles: NDArray[np.float32] | None = None
 
     @property
     def n_cells(self) -> int:
@@ -62,7 +68,8 @@ class Golden:
     def save(self, path: Path) -> None:
         """Write ``golden.npz`` without dates and in one order."""
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-            for name in sorted(field.name for field in fields(self)):
+            there = [field.name for field in fields(self) if getattr(self, field.name) is not None]
+            for name in sorted(there):
                 entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
                 entry.create_system = 3
                 entry.external_attr = 0o644 << 16
@@ -81,7 +88,8 @@ class Golden:
         """
         try:
             with np.load(path, allow_pickle=False) as found:
-                golden = cls(**{field.name: found[field.name] for field in fields(cls)})
+                wanted = [field.name for field in fields(cls) if field.default is MISSING or field.name in found]
+                golden = cls(**{name: found[name] for name in wanted})
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise BundleError(f"{path} cannot be read: {error}. Take a fresh copy of the bundle.") from error
         golden._check(path)
@@ -96,6 +104,8 @@ class Golden:
             and len(self.offsets) == len(self.indptr)
             and self.vectors.ndim == 2
             and len(self.vectors) == self.n_cells
+            and (self.flags is None) == (self.profiles is None)
+            and all(of_tokens is None or len(of_tokens) == len(self.ids) for of_tokens in (self.flags, self.profiles))
         )
         if not fit:
             raise BundleError(f"The arrays of {path} do not fit together. Export the bundle again.")

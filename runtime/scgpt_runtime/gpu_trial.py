@@ -54,7 +54,8 @@ def ragged(tokens: TokenBlock, n_cells: int = _CELLS, seed: int = 0) -> TokenBlo
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     taken = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
     labels = None if tokens.labels is None else tokens.labels[drawn]
-    return TokenBlock(tokens.ids[taken], tokens.values[taken], offsets, np.zeros(n_cells, np.uint8), 0, labels)
+    flags = None if tokens.flags is None else tokens.flags[taken]
+    return TokenBlock(tokens.ids[taken], tokens.values[taken], offsets, np.zeros(n_cells, np.uint8), 0, labels, flags)
 
 
 def cells_per_second(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner) -> float:
@@ -69,8 +70,9 @@ def cells_per_second(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner
     ProviderError, InternalError
         The graph does not run to the end.
     """
-    settings, plan = bundle.manifest.tokenizer, plan_for(choice, bundle.manifest.tokenizer)
+    settings = bundle.manifest.tokenizer
     golden, seeds = golden_tokens(bundle.golden(), len(bundle.manifest.batches)), itertools.count()
+    plan = plan_for(choice, settings, masked=golden.flags is None)
 
     def others(blocks: int) -> list[AnyBatch]:
         """Batches of so many blocks of cells that were not there before, for every choice the same in turn."""

@@ -22,6 +22,7 @@ from scgpt_runtime.instances import Instances
 from scgpt_runtime.machine import processor
 from scgpt_runtime.manifest import CUDA_DIALECTS, TokenizerSettings
 from scgpt_runtime.packing import pad_level, token_places
+from scgpt_runtime.profiles import worst_profile
 from scgpt_runtime.providers import ProviderChoice, cuda_versions, installed
 from scgpt_runtime.remembered import Remembered
 from scgpt_runtime.runners import open_graph
@@ -85,7 +86,7 @@ def prove(
     tasks = {graph.task for graph in bundle.manifest.graphs}
     if choice.provider == "cpu" or not {"embed", task} & tasks:
         return None
-    proven = task if _shows_vectors(bundle, task) else "embed"
+    proven = task if task == "perturb" or _shows_vectors(bundle, task) else "embed"
     # What TensorRT compiles depends on more than a key could hold: it is proven at each start.
     lasting = None if choice.provider == "tensorrt" else cache_dir
     remembered = Remembered(lasting, "proofs", _depends_on(bundle, proven, choice))
@@ -106,7 +107,7 @@ def prove(
 
 
 def worst_answer(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner) -> float:
-    """1 - cosine of the worst golden cell, whatever way the graph is taken to it.
+    """1 - cosine of the worst golden cell, whatever way the graph is taken to it; of a generator see `worst_profile`.
 
     Once, in batches as they run later; where CUDA graphs are recorded, as often as it takes (`_worst_replayed`); by
     each of TensorRT's engines. Where memory runs out, with half the tokens in a batch, as the engine itself goes on.
@@ -116,7 +117,7 @@ def worst_answer(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner) ->
     bundle, choice
         What runs.
     runner
-        The open ``embed`` or ``tokens`` graph; nothing else may use it meanwhile.
+        The open ``embed``, ``tokens`` or ``perturb`` graph; nothing else may use it meanwhile.
 
     Raises
     ------
@@ -128,6 +129,8 @@ def worst_answer(bundle: Bundle, choice: ProviderChoice, runner: GraphRunner) ->
     budget = BATCH_TOKENS[choice.provider] if choice.devices else _BUDGET
     while True:
         try:
+            if golden.profiles is not None:
+                return worst_profile(golden, _batches(bundle, choice, budget), runner, choice.instances)
             if replays:
                 return _worst_replayed(bundle, choice, runner, budget)
             if choice.provider == "tensorrt":
@@ -161,7 +164,7 @@ def one_minus_cosine(found: NDArray[np.float32], expected: NDArray[np.float32]) 
 def golden_tokens(golden: Golden, n_batches: int = 0) -> TokenBlock:
     """The golden cells as the tokens that were sealed with them, with batch labels where a model has so many."""
     faults, labels = np.zeros(golden.n_cells, np.uint8), golden_labels(golden, n_batches)
-    return TokenBlock(golden.ids, golden.values, golden.offsets, faults, 0, labels)
+    return TokenBlock(golden.ids, golden.values, golden.offsets, faults, 0, labels, golden.flags)
 
 
 def golden_labels(golden: Golden, n_batches: int) -> NDArray[np.int32] | None:
@@ -260,7 +263,7 @@ def _no_longer_than(tokens: TokenBlock, longest: int) -> TokenBlock:
 def _batches(bundle: Bundle, choice: ProviderChoice, budget: int) -> list[AnyBatch]:
     settings = bundle.manifest.tokenizer
     tokens = golden_tokens(bundle.golden(), len(bundle.manifest.batches))
-    return batches(tokens, settings, plan_for(choice, settings, budget))
+    return batches(tokens, settings, plan_for(choice, settings, budget, masked=tokens.flags is None))
 
 
 def _emptied(batch: AnyBatch, settings: TokenizerSettings) -> AnyBatch:

@@ -16,6 +16,7 @@ from scgpt_runtime.choosing import Asked, candidates
 from scgpt_runtime.engine import Engine, check_feed
 from scgpt_runtime.errors import ProviderError, ScgptInferError
 from scgpt_runtime.golden import Golden
+from scgpt_runtime.profiles import MEASURE, main_task
 from scgpt_runtime.proof import LIMITS, golden_labels, worst_answer, worst_of
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.runners import graph_for, open_graph
@@ -38,13 +39,15 @@ class VerifyResult:
     tokens_equal
         Whether every token is the one that was sealed.
     worst
-        Largest 1 - cosine of a cell to the reference; infinite where a cell has no vector.
+        Largest `measure` of a cell to the reference; infinite where a cell has no answer.
     limit
         What `worst` may be at most.
     cells
         Number of golden cells.
     error
         Why nothing was answered; empty where something was.
+    measure
+        ``1-cosine`` of vectors, or what a generator's profiles are judged by (`scgpt_runtime.profiles`).
     """
 
     precision: str
@@ -54,6 +57,7 @@ class VerifyResult:
     limit: float
     cells: int
     error: str = ""
+    measure: str = "1-cosine"
 
     @property
     def passed(self) -> bool:
@@ -99,13 +103,13 @@ def verify(
         if graph.task == "embed":
             check_feed(graph, labelled=bool(bundle.manifest.batches))
     golden = bundle.golden()
-    equal = _tokens_equal(bundle, golden)
+    task, equal = main_task(golden), _tokens_equal(bundle, golden)
     asked = dict.fromkeys((*bundle.manifest.precisions, "bf16")) if precision is None else (precision,)
     choices: list[ProviderChoice] = []
     refused: list[ProviderError] = []
     for name in asked:
         try:
-            choices += candidates(bundle.manifest, Asked(provider, name, device))
+            choices += candidates(bundle.manifest, Asked(provider, name, device), task)
         except ProviderError as error:
             refused.append(error)
     if not choices:
@@ -116,6 +120,8 @@ def verify(
 
 
 def _tokens_equal(bundle: Bundle, golden: Golden) -> bool:
+    if golden.profiles is not None:  # every gene is a token and carries its value
+        return np.array_equal(golden.token_ids, golden.ids) and np.array_equal(golden.data, golden.values)
     vocabulary = bundle.vocabulary()
     columns = np.where(taking_part(vocabulary, bundle.manifest.binning_genes), np.arange(len(vocabulary)), -1)
     modalities = bundle.modalities()
@@ -139,6 +145,8 @@ def _or_failed(
 def _verify_one(
     bundle: Bundle, golden: Golden, tokens_equal: bool, choice: ProviderChoice, cache_dir: Path | None
 ) -> VerifyResult:
+    if golden.profiles is not None:
+        return _verify_profiles(bundle, golden, tokens_equal, choice, cache_dir)
     graph, runner = graph_for(bundle, "embed", choice), open_graph(bundle, "embed", choice, cache_dir)
     with Engine(bundle, graph, runner, choice, bundle.manifest.tokenizer) as engine:
         columns = np.arange(len(engine.vocabulary), dtype=np.int64)
@@ -150,3 +158,16 @@ def _verify_one(
         if choice.devices:  # what a GPU answers when it replays is another matter
             worst = max(worst, worst_answer(bundle, choice, runner))
     return VerifyResult(choice.precision, running, tokens_equal, worst, LIMITS[choice.precision], golden.n_cells)
+
+
+def _verify_profiles(
+    bundle: Bundle, golden: Golden, tokens_equal: bool, choice: ProviderChoice, cache_dir: Path | None
+) -> VerifyResult:
+    """What the graph of a perturbation generator gives."""
+    runner = open_graph(bundle, main_task(golden), choice, cache_dir)
+    try:
+        running, worst = runner.provider, worst_answer(bundle, choice, runner)
+    finally:
+        runner.close()
+    limit = LIMITS[choice.precision]
+    return VerifyResult(choice.precision, running, tokens_equal, worst, limit, golden.n_cells, measure=MEASURE)

@@ -56,7 +56,7 @@ def _line(result: "VerifyResult") -> str:
     if result.error:
         return f"{verdict}  {result.precision:<5} {result.provider}: {result.error}"
     return (
-        f"{verdict}  {result.precision:<5} {tokens}; 1-cosine {result.worst:.1e} "
+        f"{verdict}  {result.precision:<5} {tokens}; {result.measure} {result.worst:.1e} "
         f"(limit {result.limit:.2g}, {result.cells} cells, {result.provider})"
     )
 
