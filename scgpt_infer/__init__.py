@@ -33,6 +33,7 @@ __all__ = [
     "grn",
     "impute",
     "integrate",
+    "multiomic",
 ]
 
 _HOMES = {
@@ -48,6 +49,7 @@ _HOMES = {
     "grn": "scgpt_infer.networks",
     "impute": "scgpt_infer.imputation",
     "integrate": "scgpt_infer.integration",
+    "multiomic": "scgpt_infer.multiomics",
 }
 
 

@@ -20,6 +20,7 @@ COMMANDS = (
     "embed",
     "annotate",
     "integrate",
+    "multiomic",
     "perturb",
     "impute",
     "grn",

@@ -3,7 +3,6 @@
 Reads the words and prints; `scgpt_infer.integration` does the work.
 """
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,19 @@ import click
 from scgpt_infer.cli.embed import bad_cells
 from scgpt_infer.cli.embed import report as run_report
 from scgpt_infer.cli.lines import short
-from scgpt_infer.cli.options import cells_options, engine_options, json_option, model_option, path_type, quiet_option
+from scgpt_infer.cli.options import (
+    batch_options,
+    cells_options,
+    engine_options,
+    json_option,
+    model_option,
+    names_of_batches,
+    path_type,
+    quiet_option,
+)
 from scgpt_infer.cli.progress import Progress, aloud
 from scgpt_infer.options import EmbedOptions
-from scgpt_runtime.errors import OptionError, OutputError
+from scgpt_runtime.errors import OutputError
 
 if TYPE_CHECKING:
     from scgpt_infer.integration import Integrated, IntegrateOptions
@@ -42,13 +50,7 @@ Examples:
 @click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
 @click.option("--key", help="Name under obsm.  [default: X_scGPT; X_scGPT_demo for demo]")
 @click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
-@click.option("--batch", help="Column of obs with the batch of each cell.")
-@click.option("--batch-map", type=path_type, help='JSON: {"batch in the column": "batch of the model"}.')
-@click.option(
-    "--batch-fallback",
-    metavar="NAME",
-    help="Batch of the model whose statistics cells of unknown batches get.  [default: they are an error]",
-)
+@batch_options
 @click.option(
     "--batch-statistics",
     type=click.Choice(("cell", "first")),
@@ -82,7 +84,7 @@ def command(
 
     ours = {field.name for field in fields(IntegrateOptions)}
     told = {name: value for name, value in settings.items() if name in ours}
-    how = IntegrateOptions(**told, batch_map=_map_of(batch_map))
+    how = IntegrateOptions(**told, batch_map=names_of_batches(batch_map))
     options = EmbedOptions(**{name: value for name, value in settings.items() if name not in ours})
     _check(output, options, how, scores)
     found = _integrate(cells, output, model, how, options, quiet)
@@ -129,19 +131,6 @@ def _check(output: Path | None, options: EmbedOptions, how: "IntegrateOptions", 
         raise click.UsageError("Nowhere to write: give -o OUTPUT (.h5ad, .npy, .parquet or .csv), or --in-place.")
     if (scores is None) != (how.label is None):
         raise click.UsageError("--scores and --label go together: where scores are written, and the types they need.")
-
-
-def _map_of(path: Path | None) -> dict[str, str]:
-    """Batch in the column to batch of the model."""
-    if path is None:
-        return {}
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OptionError(f"{path} cannot be read as JSON of batches and what they are called: {error}.") from error
-    if not isinstance(told, dict):
-        raise OptionError(f'{path} should read like {{"my batch": "the model\'s batch"}}.')
-    return told
 
 
 def _integrate(

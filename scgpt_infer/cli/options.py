@@ -14,6 +14,7 @@ from scgpt_infer.options import CHOICES, MIN_MATCH
 from scgpt_runtime.errors import OptionError
 
 __all__ = [
+    "batch_options",
     "cells_options",
     "device_option",
     "engine_options",
@@ -21,9 +22,11 @@ __all__ = [
     "matrix_options",
     "model_option",
     "names_of",
+    "names_of_batches",
     "names_option",
     "path_type",
     "quiet_option",
+    "several_options",
     "wanted_options",
     "words_of",
 ]
@@ -102,14 +105,20 @@ _ENGINE = (
     ),
 )
 
-_MATRIX = (
+_LAYER = (
     click.option("--layer", help="Where the counts are: a layer's name, raw, or X.  [default: layers/counts, else X]"),
+)
+
+_WHICH = (
     click.option("--modality", help="Of a file that holds several, the one to read.  [default: that of RNA]"),
     click.option(
         "--cells-in",
         type=click.Choice(CHOICES["cells_in"]),
         help="Whether the rows or the columns of a table are cells.  [default: recognised]",
     ),
+)
+
+_NAMED = (
     click.option("--gene-col", help="Column of var with gene names or Ensembl ids.  [default: the best match]"),
     click.option(
         "--genes",
@@ -124,6 +133,18 @@ _MATRIX = (
         default=MIN_MATCH,
         show_default=True,
         help="Smallest share of genes that the model must know.",
+    ),
+)
+
+_MATRIX = _LAYER + _WHICH + _NAMED
+
+_BATCHES = (
+    click.option("--batch", help="Column of obs with the batch of each cell."),
+    click.option("--batch-map", type=path_type, help='JSON: {"batch in the column": "batch of the model"}.'),
+    click.option(
+        "--batch-fallback",
+        metavar="NAME",
+        help="Batch of the model that cells of unknown batches are taken for.  [default: they are an error]",
     ),
 )
 
@@ -158,6 +179,16 @@ def matrix_options(command: Decorated) -> Decorated:
     return _apply(_MATRIX, command)
 
 
+def several_options(command: Decorated) -> Decorated:
+    """Where the counts and names of several modalities are, and how a cell becomes tokens."""
+    return _apply(_LAYER + _NAMED + _TOKENS, command)
+
+
+def batch_options(command: Decorated) -> Decorated:
+    """Where the batch of each cell stands, and what unknown batches are taken for."""
+    return _apply(_BATCHES, command)
+
+
 def wanted_options(command: Decorated) -> Decorated:
     """Which labelled cells are left out."""
     return _apply(_WANTED, command)
@@ -166,6 +197,25 @@ def wanted_options(command: Decorated) -> Decorated:
 def words_of(text: str) -> tuple[str, ...]:
     """The words of a list that is separated by commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def names_of_batches(path: Path | None) -> dict[str, str]:
+    """Batch in the column to batch of the model, from JSON.
+
+    Raises
+    ------
+    OptionError
+        The file cannot be read as that.
+    """
+    if path is None:
+        return {}
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OptionError(f"{path} cannot be read as JSON of batches and what they are called: {error}.") from error
+    if not isinstance(told, dict):
+        raise OptionError(f'{path} should read like {{"my batch": "the model\'s batch"}}.')
+    return told
 
 
 def names_of(path: Path | None) -> dict[str, tuple[str, ...]]:

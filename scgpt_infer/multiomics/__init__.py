@@ -1,1 +1,9 @@
-"""Cells measured in several modalities: the command ``multiomic``."""
+"""Cells of several modalities: the command ``multiomic``.
+
+`multiomic` embeds them in memory and predicts values of features, `multiomic_file` writes both.
+"""
+
+from scgpt_infer.multiomics.jobs import Multiomic, multiomic, multiomic_file
+from scgpt_infer.multiomics.options import MultiomicOptions
+
+__all__ = ["Multiomic", "MultiomicOptions", "multiomic", "multiomic_file"]
