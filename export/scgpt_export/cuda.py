@@ -18,7 +18,7 @@ from scgpt_export.graphs import EmbedGraph, TokensGraph, look_up, stack_of
 from scgpt_export.reference import Layer, ModelConfig
 from scgpt_export.rewrites import rewrite
 
-__all__ = ["FusedLayer", "PackedGraph", "PaddedGraph", "cuda_graph", "fits", "unmasked"]
+__all__ = ["FusedLayer", "PackedGraph", "PaddedGraph", "cuda_graph", "fits"]
 
 _CONTRIB = "com.microsoft"
 
@@ -99,15 +99,6 @@ def _padded(n_heads: int, lengths: Tensor) -> Attend:
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return _attention("MultiHeadAttention", [q, k, v, None, lengths], n_heads)
-
-    return attend
-
-
-def unmasked(n_heads: int) -> Attend:
-    """Attention over all tokens of each cell: where no cell is padded, every fused kernel will do."""
-
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return _attention("MultiHeadAttention", [q, k, v], n_heads)
 
     return attend
 

@@ -1,16 +1,16 @@
 """``perturb``: the graph of a perturbation generator, from the genes of cells to their values after a perturbation.
 
 In: a `Generator`. Out: a module of the bundle's graph. It takes cells of one length, since all cells of a file have the
-same genes: nothing is padded, so nothing is masked. Its layers are those of ONNX Runtime's fused kernels, whose
-attention needs no memory for all pairs of tokens (docs/decisions/0017-long-inputs.md).
+same genes: nothing is padded, so nothing is masked. Attention is ONNX Runtime's own operator, which needs no memory for
+all pairs of tokens (docs/decisions/0017-long-inputs.md).
 """
 
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from scgpt_export.cuda import FusedLayer, unmasked
 from scgpt_export.generator import Generator
 from scgpt_export.reference import Layer
 from scgpt_export.rewrites import Table
@@ -39,15 +39,13 @@ class PerturbGraph(nn.Module):
         self.genes = gene_table(model)
         self.values = model.value_encoder
         self.flags = Table(model.pert_encoder.weight)
-        self.layers = nn.ModuleList(FusedLayer(cast(Layer, layer)) for layer in model.transformer_encoder.layers)
-        self.attend = unmasked(model.config.n_heads)
         self.model = model
 
     def forward(self, ids: Tensor, values: Tensor, flags: Tensor) -> tuple[Tensor, ...]:
         """Ids, values and flags (cells, tokens) to values (cells, tokens) [P(value > 0)] and vectors (cells, dim)."""
         x = self.genes(ids) + self.values(values) + self.flags(flags)  # (cells, tokens, dim)
-        for layer in self.layers:
-            x = layer(x, x, self.attend)
+        for layer in self.model.transformer_encoder.layers:
+            x = _layer(cast(Layer, layer), x)
         value, nonzero = self.model.decoder(x, values)
         cell = self.model.pool(x, values)
         return (value, cell) if nonzero is None else (value, nonzero, cell)
@@ -65,3 +63,19 @@ class FromCellGraph(nn.Module):
         """Cell vectors (cells, dim) and ids (cells, tokens) to values (cells, tokens) [and P(value > 0)]."""
         value, nonzero = self.decoder(cell, self.genes(ids))
         return (value,) if nonzero is None else (value, nonzero)
+
+
+def _layer(layer: Layer, x: Tensor) -> Tensor:
+    """A layer's output for all tokens of cells without padding, (cells, tokens, dim)."""
+    attention = layer.self_attn
+    mixed = torch.onnx.ops.symbolic(
+        "com.microsoft::MultiHeadAttention",
+        [attention.projected(x, part) for part in range(3)],
+        {"num_heads": attention.n_heads},
+        dtype=x.dtype,
+        shape=x.shape,
+        version=1,
+    )
+    h = layer.norm1(x + attention.out_proj(mixed))
+    out: Tensor = layer.norm2(h + layer.linear2(functional.relu(layer.linear1(h))))
+    return out

@@ -217,12 +217,16 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
         nn.init.xavier_uniform_(self.in_proj_weight)
 
-    def heads(self, x: Tensor, part: int) -> Tensor:
-        """Queries (part 0), keys (1) or values (2) of `x`, (B, L, D) to (B, H, L, D/H)."""
+    def projected(self, x: Tensor, part: int) -> Tensor:
+        """Queries (part 0), keys (1) or values (2) of `x`, of all heads side by side: (B, L, D) to the same."""
         dim = x.shape[-1]
         rows = slice(part * dim, (part + 1) * dim)
-        projected = functional.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
-        return projected.reshape(*x.shape[:2], self.n_heads, dim // self.n_heads).transpose(1, 2)
+        return functional.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
+
+    def heads(self, x: Tensor, part: int) -> Tensor:
+        """The same taken apart by heads, (B, H, L, D/H)."""
+        dim = x.shape[-1]
+        return self.projected(x, part).reshape(*x.shape[:2], self.n_heads, dim // self.n_heads).transpose(1, 2)
 
     def forward(self, queries: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
         q, k, v = self.heads(queries, 0), self.heads(x, 1), self.heads(x, 2)
