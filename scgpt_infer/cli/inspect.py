@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scgpt_infer.abilities import abilities
 from scgpt_infer.cli.lines import short
 from scgpt_infer.cli.options import json_option
 
 if TYPE_CHECKING:
     from scgpt_runtime.manifest import Manifest
+    from scgpt_runtime.modalities import Modalities
 
 __all__ = ["command", "report"]
 
@@ -26,19 +28,21 @@ WIDTH = 110
 def command(bundle: str, as_json: bool) -> None:
     """Print the manifest of BUNDLE: a folder, a zip, or demo.
 
-    Shows its precisions with their measured parity, its vector ids, graphs, tokenizer settings, heads and licence.
+    Shows which commands it can answer, its precisions with their measured parity, its vector ids, graphs, tokenizer
+    settings, heads, modalities and licence.
     """
     from scgpt_infer.models import resolve
 
-    manifest = resolve(bundle).manifest
-    click.echo(manifest.to_json().rstrip() if as_json else report(manifest))
+    opened = resolve(bundle)
+    click.echo(opened.manifest.to_json().rstrip() if as_json else report(opened.manifest, opened.modalities()))
 
 
-def report(manifest: "Manifest") -> str:
-    """A manifest for people: one block a subject."""
+def report(manifest: "Manifest", modalities: "Modalities | None" = None) -> str:
+    """A manifest for people, with the tokens of each modality: one block a subject."""
     settings = manifest.tokenizer
     parts = [
         f"{manifest.name}  (bundle format {manifest.format})",
+        _wrapped("commands", ", ".join(abilities(manifest)) or "none"),
         f"  embeddings  {manifest.dim} wide, {manifest.pooling}, written under {manifest.key}",
         f"  tokens      {_tokens(manifest)}",
         f"  draws       seed {settings.seed}, ties {settings.ties}, sample {settings.sample}",
@@ -52,6 +56,7 @@ def report(manifest: "Manifest") -> str:
         "",
         *_graphs(manifest),
         *_names(manifest),
+        *_modalities(modalities),
         *_taught(manifest),
     ]
     return "\n".join(parts)
@@ -110,11 +115,10 @@ def _graphs(manifest: "Manifest") -> list[str]:
 
 
 def _names(manifest: "Manifest") -> list[str]:
-    """Heads with names: classes, batches, modalities and the genes that binning saw."""
+    """Heads with names: classes, batches and the genes that binning saw."""
     told = {
         "Labels": manifest.labels,
         "Batches": manifest.batches,
-        "Modalities": manifest.modalities,
         "Binning genes": manifest.binning_genes,
     }
     lines = []
@@ -123,6 +127,18 @@ def _names(manifest: "Manifest") -> list[str]:
             more = f", and {len(names) - 20:,} more" if len(names) > 20 else ""
             lines += ["", f"{title} ({len(names):,}): {', '.join(map(short, names[:20]))}{more}"]
     return lines
+
+
+def _modalities(modalities: "Modalities | None") -> list[str]:
+    """Modalities that cells are measured in, with their numbers and tokens."""
+    if modalities is None:
+        return []
+    told = []
+    for name in modalities.measured:
+        prefix = f", named {modalities.prefixes[name]}*" if name in modalities.prefixes else ""
+        n_tokens = len(modalities.tokens_of(name))
+        told.append(f"{short(name)} ({modalities.number(name)}, {n_tokens:,} tokens{prefix})")
+    return ["", f"Modalities ({len(told)}): {', '.join(told)}"]
 
 
 def _taught(manifest: "Manifest") -> list[str]:
