@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from scgpt_infer import models
+from scgpt_infer.abilities import require
 from scgpt_infer.annotating import Annotated, AnnotateOptions, Labels, open_labels
 from scgpt_infer.answers import Answers, computed, stored
 from scgpt_infer.facts import Facts
@@ -201,6 +202,7 @@ class Model:
     def _open_engine(self) -> Engine:
         if self._engine is None:
             self._check_open()
+            require(self.bundle.manifest, "embed")
             options = EngineOptions(
                 **{field.name: getattr(self.options, field.name) for field in fields(EngineOptions)}
             )
@@ -216,6 +218,7 @@ class Model:
 
     def labels(self, how: AnnotateOptions) -> Labels:
         """Where labels come from, opened."""
+        require(self.bundle.manifest, "annotate")
         return open_labels(self.bundle, how, self._cache_dir)
 
     def labelling(self, source: CellSource, labels: Labels) -> Job:
