@@ -111,6 +111,8 @@ def prepare(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str],
     tokens = golden_tokens(block, genes, settings, model.config.n_tokens, of_tokens)
     signatures = signatures_of(model.config, settings, options.precisions)
     tasks = tuple(task for task, dialect in signatures if dialect == PORTABLE)
+    if model.config.mvc and "mvc" not in tasks:
+        say(f"mvc is left out: with {model.config.pooling} it asks for the modalities that the cell embedding pooled")
     answered = tuple(task for task in tasks if task != "attention")
     expected = reference_answers(model, tokens, settings, answered, of_tokens)
     expected |= reference_answers(model, short_cells(tokens), settings, ("attention",))

@@ -38,6 +38,7 @@ _EXAMPLES = """\b
 Examples:
   scgpt-infer export scGPT_human/ -o human
   scgpt-infer export annotator.pt --base scGPT_human/ --labels cells.h5ad:cell_type -o annotator
+  scgpt-infer export rna_protein/ --modalities modalities.json --batches donors.json -o rna_protein
   scgpt-infer export --random whole-human -o random
   scgpt-infer export scGPT_human/ -o human --precision fp32,fp16,bf16
   scgpt-infer export scGPT_human/ -o human --precision fp32,int8 --calibrate cells.h5ad
@@ -73,7 +74,7 @@ Examples:
 @click.option("--labels", type=path_type, help="Names of the cell types: JSON, or FILE.h5ad:COLUMN of obs.")
 @click.option("--genes", type=path_type, help="Genes that fine-tuning saw: JSON, or FILE.h5ad:COLUMN of var.")
 @click.option("--batches", type=path_type, help="Names of the batches: JSON, or FILE.h5ad:COLUMN of obs.")
-@click.option("--modalities", type=path_type, help="Names of the modalities: JSON.")
+@click.option("--modalities", type=path_type, help="Modality of each token of a multi-omic model: JSON.")
 @quiet_option
 @json_option
 def command(
