@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from scgpt_infer.api import Model, annotate, annotate_file, embed, embed_file
     from scgpt_infer.imputation import impute
     from scgpt_infer.integration import integrate
+    from scgpt_infer.multiomics import multiomic
     from scgpt_infer.networks import grn
     from scgpt_infer.options import EmbedOptions
     from scgpt_runtime import errors

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer.facts import Facts
-from scgpt_infer.integration import with_labels
+from scgpt_infer.integration.answering import with_labels
 from scgpt_infer.multiomics.asked import Asked
 from scgpt_infer.multiomics.heads import FromCells, Told, among_tokens
 from scgpt_infer.run import Tally

@@ -18,7 +18,8 @@ from scgpt_infer import models
 from scgpt_infer.abilities import require
 from scgpt_infer.answers import Answers
 from scgpt_infer.facts import Facts
-from scgpt_infer.integration import CellBatches, label_cells
+from scgpt_infer.integration import CellBatches
+from scgpt_infer.integration.batches import label_cells
 from scgpt_infer.job import Job, check_inplace
 from scgpt_infer.model import Say
 from scgpt_infer.multiomics.answering import ModalityEngine, ModalityFacts
@@ -112,8 +113,8 @@ def multiomic(
     -------
     AnnData
         With ``obsm["X_scGPT"]`` (float32, unit length, NaN for a cell without a vector). Of each modality that values
-        were asked of, ``obsm["X_scGPT_NAME_predicted"]`` in bins of the cell and ``uns["X_scGPT_NAME_predicted_names"]``;
-        with ``alone``, ``obsm["X_scGPT_NAME"]``.
+        were asked of, ``obsm["X_scGPT_NAME_predicted"]``, in bins of the cell, and their names in
+        ``uns["X_scGPT_NAME_predicted_names"]``; with ``alone``, ``obsm["X_scGPT_NAME"]``.
 
     Raises
     ------

@@ -63,12 +63,13 @@ def paired(
             raise CellsError(f"There is no modality {theirs!r}: {sides}. {remedy}")
     if told:
         return {name: told[name] for name in modalities.measured if name in told}
-    found = {}
+    found: dict[str, str] = {}
     for name in modalities.measured:
         fitting = [theirs for theirs in there if kind_of(theirs) == kind_of(name)]
         if len(fitting) > 1:
             raise CellsError(f"Several modalities may be {name} ({', '.join(fitting)}): {sides}. {remedy}")
-        found |= {name: theirs for theirs in fitting}
+        if fitting:
+            found[name] = fitting[0]
     left = [name for name in modalities.measured if name not in found]
     if MATRIX in there and left:
         genes = [name for name in left if kind_of(name) == "rna"]

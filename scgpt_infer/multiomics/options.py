@@ -13,7 +13,7 @@ from scgpt_runtime.errors import OptionError
 __all__ = ["MultiomicOptions", "PredictFrom"]
 
 PredictFrom = Literal["embedding", "tokens"]
-"""What values are told from: the cell's vector (scGPT's MVC), or its tokens, among which what is asked stands masked."""
+"""What values are told from: the cell's vector (scGPT's MVC), or its tokens, where what is asked stands masked."""
 
 
 @dataclass(frozen=True, slots=True)
