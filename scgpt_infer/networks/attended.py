@@ -185,8 +185,9 @@ class _Chosen:
         lengths = np.zeros(block.n_cells, np.int64)
         lengths[there] = len(self._ids)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        ids = np.tile(self._ids, len(there)).astype(whole.ids.dtype)
-        return TokenBlock(ids, values[there].ravel(), offsets, whole.faults, block.first_row)
+        ids = np.tile(self._ids, len(there))
+        narrow = ids.astype(np.uint16) if whole.ids.dtype == np.uint16 else ids.astype(np.uint32)
+        return TokenBlock(narrow, values[there].ravel(), offsets, whole.faults, block.first_row)
 
 
 def _bad(source: CellSource, result: Result, row: int) -> BadCell:

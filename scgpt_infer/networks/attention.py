@@ -143,8 +143,9 @@ def edges_to(weights: Weights, names: NDArray[np.str_], target: int, top: int) -
     top
         How many.
     """
-    order: NDArray[np.int64] = np.lexsort((names, -weights[:, target]))
-    return order[order != target][:top]
+    order = np.lexsort((names, -weights[:, target]))
+    found: NDArray[np.int64] = order[order != target][:top]
+    return found
 
 
 @dataclass(slots=True)
@@ -173,7 +174,7 @@ def _genes(
     if how.targets and not len(targets):
         raise GenesError(
             f"None of the targets ({', '.join(unknown[:5])}) is known to the model and among the genes of the cells. "
-            "Check their names (--target, targets), or how genes are matched (--genes alias)."
+            "Check their names (--targets, targets), or how genes are matched (--genes alias)."
         )
     if how.only:
         chosen, missing = _asked(how.only, vocabulary, options, there)
