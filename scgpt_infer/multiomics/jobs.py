@@ -313,11 +313,13 @@ def _tables(engine: ModalityEngine, bundle: Bundle) -> tuple[Table, ...]:
 def _told(how: MultiomicOptions, matched: Matched, asked: Asked, batches: CellBatches | None) -> Record:
     """What decides the answers, beside the model and its settings."""
     told: dict[str, str | int | float] = {
-        "modalities": ", ".join(f"{name}={theirs}" for name, theirs in matched.pairs.items())
+        "multiomic_modalities": ", ".join(f"{name}={theirs}" for name, theirs in matched.pairs.items())
     }
     if asked.features:
-        told["predicted_from"] = how.predict_from
-    return told if batches is None else {**told, **batches.facts}
+        told["multiomic_predicted_from"] = how.predict_from
+    if batches is None:
+        return told
+    return {**told, **batches.facts, "multiomic_batch": how.batches.batch or ""}
 
 
 def _as_anndata(job: Job) -> "AnnData":
