@@ -14,7 +14,7 @@ from scgpt_runtime.manifest import Manifest
 
 __all__ = ["BATCH_TOKENS", "bytes_of", "cell_bytes", "cells_in_batch", "held_bytes"]
 
-BATCH_TOKENS = 8192
+BATCH_TOKENS = 4096
 """Most tokens in a batch on a processor, however much memory there is: more of them are not faster."""
 
 PROCESS_BYTES = 400_000_000

@@ -24,10 +24,10 @@ def screen() -> ad.AnnData:
 
 
 def test_a_change_that_other_replicates_show_is_told_of_the_judged_one(screen):
-    found = from_others(screen, ("A", "B"), 0.1)
+    found = from_others(screen, ("A", "B"))
     assert found["A"][AGAIN].pearson_change > 0.95
     assert found["A"][AGAIN].mse < found["B"][MEAN_CHANGE].mse  # to B, the other is a wrong change
-    assert set(from_others(screen, ("B",), 0.1)["A"]) == {MEAN_CHANGE}
+    assert set(from_others(screen, ("B",))["A"]) == {MEAN_CHANGE}
 
 
 def test_only_what_changes_genes_responds(screen):
