@@ -255,5 +255,5 @@ def _record(facts: Record, how: AttentionOptions, conditions: Conditions, scores
         "network_cells_others": conditions.n_others,
         "network_genes": len(scores.ids),
         "network_top": how.top,
-        "network_compat": how.compat,
+        "network_compat": int(how.compat),
     }
