@@ -113,7 +113,7 @@ def _edges(axes: Any, network: GeneNetwork, shown: _Shown, where: Places) -> Non
     share = (strength - strength.min()) / spread if spread > 0 else np.ones(len(strength))
     colours = np.where(shown.weights >= 0, _UP, _DOWN) if network.directed else np.full(len(share), "#9aa5b0")
     if not network.directed:
-        axes.add_collection(LineCollection(where[shown.ends], colors=colours, linewidths=0.6 + 1.6 * share, zorder=1))
+        axes.add_collection(LineCollection(list(where[shown.ends]), colors=colours, linewidths=0.6 + 1.6 * share, zorder=1))
         return
     for (source, target), colour, wide in zip(shown.ends.tolist(), colours.tolist(), share.tolist(), strict=True):
         arrow = {"arrowstyle": "-|>", "color": colour, "lw": 0.6 + 1.4 * wide, "shrinkA": 6, "shrinkB": 6, "alpha": 0.8}

@@ -60,7 +60,7 @@ def _laid(graph: Any) -> Places:
 
 def _apart(inside: Places) -> Places:
     """Push genes apart whose names would cover each other, a little at a time."""
-    found = inside / _NAME
+    found: Places = inside / _NAME
     for _ in range(_PUSHES):
         steps = found[:, None] - found[None]  # (n, n, 2) from each other gene
         distance = np.sqrt((steps**2).sum(axis=2))
