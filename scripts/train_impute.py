@@ -122,7 +122,6 @@ def judge_of(cells: Cells, tokens: Vocabulary, rules: TokenizerSettings) -> Call
     seen = padded(cells.counts, match(cells.genes, tokens).columns, rules, len(tokens))
     question = masked(seen, (0.25,), rules, np.random.default_rng(1))
 
-    @torch.no_grad()
     def judge(model: ScGPT) -> float:
         return -float(sum(losses_of(model, question, rules).values()))
 

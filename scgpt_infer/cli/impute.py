@@ -57,10 +57,10 @@ Examples:
 )
 @click.option(
     "--units",
-    type=click.Choice(["values", "bins"]),
+    type=click.Choice(["values", "expected", "bins"]),
     default="values",
     show_default=True,
-    help="The cell's own scale, or the model's bins.",
+    help="The cell's own scale, without or with zeros weighed in, or the model's bins.",
 )
 @click.option("--cells", "chosen", help="Names of the cells that are wanted, with commas.  [default: all]")
 @click.option("--cells-file", type=path_type, help="The same from a text file, one a line.")

@@ -10,11 +10,11 @@ from scgpt_infer.abilities import require
 from scgpt_runtime.errors import BundleError, OptionError
 from scgpt_runtime.manifest import Manifest
 
-__all__ = ["Hide", "ImputeOptions", "PredictFrom", "Units", "settled"]
+__all__ = ["Hide", "ImputeOptions", "PredictFrom", "Units", "settled", "tells_zeros"]
 
 PredictFrom = Literal["tokens", "embedding"]
 Hide = Literal["together", "each", "none"]
-Units = Literal["values", "bins"]
+Units = Literal["values", "expected", "bins"]
 
 HEADS = {"tokens": ("tokens", "expression"), "embedding": ("embed", "mvc")}
 """Graphs that each way of predicting needs."""
@@ -36,7 +36,8 @@ class ImputeOptions:
         many passes; ``none``: nothing, from the embedding alone. None: ``together`` from tokens, ``none`` from the
         embedding.
     units
-        ``values``: on the cell's own scale, that of the matrix that was read; ``bins``: as the model tells them.
+        ``values``: on the cell's own scale, that of the matrix that was read; ``expected``: the same with zeros weighed
+        in, for models that tell how probable they are; ``bins``: as the model tells them.
     cells
         Names of the cells that are wanted; empty: all.
 
@@ -83,12 +84,22 @@ def settled(how: ImputeOptions, manifest: Manifest) -> ImputeOptions:
             f"from {able[0]} (--from, predict_from)."
         )
     _check_feed(manifest, source)
-    if how.units == "bins" and manifest.tokenizer.value_style != "binned":
+    if how.units == "expected" and not tells_zeros(manifest, HEADS[source][1]):
+        raise OptionError(
+            f"The model {manifest.name} does not tell how probable it is that a gene is expressed, so there is no "
+            "expected value: take --units values or bins (units)."
+        )
+    if how.units != "values" and manifest.tokenizer.value_style != "binned":
         raise OptionError(
             f"The model {manifest.name} has no bins: its values are those of the matrix. Leave units out."
         )
     hide = how.hide or ("together" if source == "tokens" else "none")
     return replace(how, predict_from=source, hide=hide)
+
+
+def tells_zeros(manifest: Manifest, head: str) -> bool:
+    """Whether a head tells the probability that a gene is expressed at all."""
+    return any(spec.name == "nonzero" for graph in manifest.graphs if graph.task == head for spec in graph.outputs)
 
 
 def _check_feed(manifest: Manifest, source: str) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scgpt_infer import models
 from scgpt_infer.answers import Answers
 from scgpt_infer.facts import Facts
-from scgpt_infer.imputation.asked import HEADS, ImputeOptions, settled
+from scgpt_infer.imputation.asked import HEADS, ImputeOptions, settled, tells_zeros
 from scgpt_infer.imputation.chosen import ChosenCells, rows_of
 from scgpt_infer.imputation.hiding import Hiding
 from scgpt_infer.imputation.predicting import Imputer, MaskedPredictions
@@ -174,7 +174,7 @@ def _engine(
         settings = bundle.manifest.tokenizer
         mask = settings.mask_code if settings.value_style == "binned" else settings.mask_value
         width = len(wanted.ids) if how.hide == "together" else 1
-        fold = MaskedPredictions(width, mask, _tells_zeros(bundle, head))
+        fold = MaskedPredictions(width, mask, tells_zeros(bundle.manifest, head))
     with Engine.open(bundle, asked, graph, cache_dir, say, fold) as engine:
         _check_room(engine, wanted, how)
         if fold is not None:
@@ -193,11 +193,12 @@ def _job(
 ) -> Job:
     vocabulary, manifest = engine.vocabulary, bundle.manifest
     match = choose(source.gene_names, vocabulary, options.genes, options.gene_col, options.min_match)
-    scaled = how.units == "values" and manifest.tokenizer.value_style == "binned"
+    scaled = how.units != "bins" and manifest.tokenizer.value_style == "binned"
     columns = _taking_part(match.columns, bundle)
     ids, order = np.unique(wanted.ids, return_inverse=True)
     hiding = Hiding(columns, ids, how.hide or "together", engine.settings, len(vocabulary), scaled)
-    imputer = Imputer(engine, hiding, order, engine.head("mvc") if fold is None else None)
+    decoder = engine.head("mvc") if fold is None else None
+    imputer = Imputer(engine, hiding, order, decoder, how.units == "expected")
     names = tuple(vocabulary.tokens[token] for token in wanted.ids.tolist())
     told = {
         "impute_from": how.predict_from or "",
@@ -208,7 +209,7 @@ def _job(
     facts = Facts(bundle, engine, source, match, options)
     task = Imputation(told)
     answers = Answers(imputer, match.columns, facts, task, len(names))
-    matrices = (NONZERO,) if _tells_zeros(bundle, HEADS[how.predict_from or "tokens"][1]) else ()
+    matrices = (NONZERO,) if tells_zeros(manifest, HEADS[how.predict_from or "tokens"][1]) else ()
     rows = source.rows if isinstance(source, ChosenCells) else None
     return Job(source, answers, task, options, features=names, matrices=matrices, rows=rows)
 
@@ -217,10 +218,6 @@ def _taking_part(columns: NDArray[np.int64], bundle: Bundle) -> NDArray[np.int64
     """The columns that binning sees, as the engine takes them."""
     among = taking_part(bundle.vocabulary(), bundle.manifest.binning_genes)
     return np.where((columns >= 0) & among[columns], columns, -1)
-
-
-def _tells_zeros(bundle: Bundle, head: str) -> bool:
-    return any(spec.name == NONZERO for graph in bundle.manifest.graphs if graph.task == head for spec in graph.outputs)
 
 
 def _check_room(engine: Engine, wanted: WantedGenes, how: ImputeOptions) -> None:

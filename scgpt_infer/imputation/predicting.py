@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer.imputation.hiding import Hiding
-from scgpt_infer.imputation.scale import to_scale
+from scgpt_infer.imputation.scale import expected, to_scale
 from scgpt_runtime.answering import GraphRunner
 from scgpt_runtime.batching import unpacked
 from scgpt_runtime.cells import AnyBatch, CellBlock, CellFault, Result
@@ -85,6 +85,8 @@ class Imputer:
         (n_genes,) place of each gene that was asked for among the ascending ids.
     decoder
         The open ``mvc`` graph; None where the engine tells values itself.
+    weighed
+        Whether zeros are weighed in, by their probability.
     sizes
         First row and number of cells of the blocks that were read and not yet answered.
     """
@@ -93,6 +95,7 @@ class Imputer:
     hiding: Hiding
     order: NDArray[np.int64]
     decoder: GraphRunner | None = None
+    weighed: bool = False
     sizes: list[tuple[int, int]] = field(default_factory=list)
 
     @property
@@ -137,7 +140,9 @@ class Imputer:
         known = self.hiding.known.pop(result.first_row, None)
         outputs = result.outputs if self.decoder is None else self._from_cells(result, self.decoder)
         if known is not None and known.edges is not None:
-            outputs = {**outputs, "value": to_scale(outputs["value"], known.edges)}
+            bins, edges = outputs["value"], known.edges
+            scaled = expected(bins, outputs["nonzero"], edges) if self.weighed else to_scale(bins, edges)
+            outputs = {**outputs, "value": scaled}
         return Result(outputs, result.faults, result.lengths, result.first_row)
 
     def _from_cells(self, result: Result, decoder: GraphRunner) -> dict[str, NDArray[np.float32]]:

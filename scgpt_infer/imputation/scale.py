@@ -6,7 +6,7 @@ In: values of a cell, and real numbers in units of bins. Out: numbers on the sca
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["edges_of", "to_scale"]
+__all__ = ["edges_of", "expected", "to_scale"]
 
 
 def edges_of(values: NDArray[np.float32], n_bins: int) -> NDArray[np.float64]:
@@ -46,3 +46,23 @@ def to_scale(bins: NDArray[np.float32], edges: NDArray[np.float64]) -> NDArray[n
     low, high = np.take_along_axis(table, below, axis=1), np.take_along_axis(table, below + 1, axis=1)
     scaled = low + (high - low) * (place - below)
     return np.where(np.isnan(bins), np.nan, scaled).astype(np.float32)
+
+
+def expected(
+    bins: NDArray[np.float32], nonzero: NDArray[np.float32], edges: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Expected values on the scale of each cell, zeros weighed in.
+
+    A model with explicit zeros learns bins as means over zero and non-zero entries, as scGPT trains it. The scale is
+    not a straight line at bin 1, so the mean is taken apart first: the bin of an entry that is not zero is ``bins /
+    nonzero``, and its value counts as often as it is there.
+
+    Parameters
+    ----------
+    bins, edges
+        See `to_scale`.
+    nonzero
+        (n_cells, n) probability that the entry is not zero.
+    """
+    there = np.maximum(nonzero, np.finfo(np.float32).tiny)
+    return (nonzero * to_scale(bins / there, edges)).astype(np.float32)

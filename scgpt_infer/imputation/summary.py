@@ -20,7 +20,11 @@ _HIDDEN = {
     "each": "one gene at a time",
     "none": "nothing",
 }
-_UNITS = {"values": "the scale of the cell's own values", "bins": "bins of the model"}
+_UNITS = {
+    "values": "the scale of the cell's own values",
+    "expected": "expected values on the cell's own scale, zeros weighed in",
+    "bins": "bins of the model",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,8 @@ def train(
             sums[name] += float(loss.detach())
         last = step == course.steps or spent >= course.seconds
         if step % course.judge_every == 0 or last:
-            figure = judge(mean) if judge else float(step)
+            with torch.no_grad():
+                figure = judge(mean) if judge else float(step)
             values = ", ".join(f"{name} {loss / since:.4f}" for name, loss in sums.items())
             found = f"; validation {figure:.4f}" if judge else ""
             say(f"step {step:,}: {values}{found}; {time.monotonic() - began:.0f} s")

@@ -1,0 +1,234 @@
+"""Values of chosen genes: against the reference model, and what they depend on."""
+
+import anndata as ad
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from scgpt_export.checkpoint import load
+from scgpt_infer.imputation import ImputeOptions, edges_of, impute
+from scgpt_infer.options import EmbedOptions
+from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.cells import CellBlock, CellFault
+from scgpt_runtime.errors import BundleError, CellsError, GenesError, OptionError
+from scgpt_runtime.tokenizer import tokenize
+
+from .conftest import EMPTY, N_GENES, NAN, PLAIN, POOR, WANTED
+
+BINS = ImputeOptions(units="bins")
+GOOD = (0, 1, 20, 39)
+
+
+def told(cells, model, genes, how=BINS, options=PLAIN, name="") -> np.ndarray:
+    """(n_cells, n_genes) values, or what lies beside them."""
+    found = impute(cells, model=model, genes=genes, how=how, options=options)
+    return found.obsm[f"X_scGPT_imputed{name}"]
+
+
+def changed(cells, change) -> ad.AnnData:
+    """The cells with another matrix: `change` edits a dense one."""
+    dense = cells.X.toarray()
+    change(dense)
+    other = cells.copy()
+    other.X = sparse.csr_matrix(dense)
+    return other
+
+
+def by_hand(checkpoint, model, counts, genes):
+    """What the reference says of one cell whose wanted genes are masked, from tokens and from the embedding."""
+    settings, vocabulary = Bundle.open(model).manifest.tokenizer, Bundle.open(model).vocabulary()
+    seen = counts.copy()
+    seen[list(WANTED)] = 0
+    block = CellBlock(np.array([0, len(seen)]), np.arange(len(seen), dtype=np.int32), seen, 0)
+    columns = np.array([*range(N_GENES), -1, -1])
+    tokens = tokenize(block, columns, settings, len(vocabulary))
+    codes = dict(zip(tokens.ids[1:].tolist(), tokens.values[1:].tolist(), strict=True))
+    codes |= dict.fromkeys(WANTED, settings.mask_code)
+    ids = sorted(codes)
+    levels = np.array(settings.levels, np.float32)
+    values = torch.from_numpy(levels[[settings.cls_code, *(codes[token] for token in ids)]])[None]
+    where = torch.tensor([settings.cls_id, *ids])[None]
+    with torch.no_grad():
+        output = load(checkpoint).model()(where, values, torch.zeros_like(where, dtype=torch.bool), mvc=True)
+    places = [1 + ids.index(token) for token in WANTED]
+    return {
+        name: numbers[0, places].numpy()
+        for name, numbers in output.items()
+        if numbers.dim() == 2 and name != "cell_emb"
+    }
+
+
+@pytest.fixture(params=["without zeros", "with zeros"])
+def either(request, tiny_bundle, zeros_bundle, zeros_checkpoint, golden_files):
+    """A checkpoint and its bundle."""
+    if request.param == "without zeros":
+        return golden_files / "small_checkpoint", tiny_bundle
+    return zeros_checkpoint, zeros_bundle
+
+
+@pytest.mark.parametrize(("predict_from", "head"), [("tokens", "mlm"), ("embedding", "mvc")])
+def test_values_are_those_of_the_reference(either, cells, wanted, predict_from, head):
+    checkpoint, model = either
+    how = ImputeOptions(predict_from=predict_from, hide="together", units="bins")
+    found = impute(cells, model=model, genes=wanted, how=how, options=PLAIN)
+    for row in GOOD:
+        expected = by_hand(checkpoint, model, cells.X[row].toarray().ravel(), wanted)
+        np.testing.assert_allclose(found.obsm["X_scGPT_imputed"][row], expected[f"{head}_output"], atol=1e-4)
+        if f"{head}_zero_probs" in expected:
+            told_zeros = found.obsm["X_scGPT_imputed_nonzero"][row]
+            np.testing.assert_allclose(told_zeros, expected[f"{head}_zero_probs"], atol=1e-5)
+    assert list(found.uns["X_scGPT_imputed_genes"]) == wanted
+    assert ("X_scGPT_imputed_nonzero" in found.obsm) == (f"{head}_zero_probs" in expected)
+
+
+def test_what_is_measured_of_a_hidden_gene_has_no_part_in_it(either, cells, wanted):
+    def measured_otherwise(dense):
+        dense[:, list(WANTED)] = np.random.default_rng(1).poisson(9, (len(cells), len(WANTED)))
+
+    other = changed(cells, measured_otherwise)
+    good = [row for row in range(len(cells)) if row not in (EMPTY, NAN, POOR)]
+    for how in (ImputeOptions(), ImputeOptions(predict_from="embedding", hide="together")):
+        first, second = (told(each, either[1], wanted, how) for each in (cells, other))
+        np.testing.assert_array_equal(first[good], second[good])
+
+
+def test_one_at_a_time_no_gene_depends_on_which_others_are_asked_for(either, cells, wanted):
+    each = ImputeOptions(hide="each", units="bins")
+    all_of_them = told(cells, either[1], wanted, each)
+    for place, gene in enumerate(wanted):
+        alone = told(cells, either[1], [gene], each)[:, 0]
+        np.testing.assert_allclose(all_of_them[:, place], alone, atol=1e-4)
+        np.testing.assert_allclose(alone, told(cells, either[1], [gene])[:, 0], atol=1e-4)
+    assert np.nanmax(np.abs(all_of_them - told(cells, either[1], wanted))) > 1e-3
+
+
+def test_with_nothing_hidden_the_embedding_tells_each_gene_by_itself(either, cells, wanted):
+    how = ImputeOptions(predict_from="embedding", units="bins")
+    whole = told(cells, either[1], wanted, how)
+    np.testing.assert_allclose(whole[:, 1], told(cells, either[1], wanted[1:2], how)[:, 0], atol=1e-4)
+
+
+def test_a_gene_that_the_file_lacks_is_as_one_that_no_cell_expresses(tiny_bundle, cells, wanted):
+    without = cells[:, [name for name in cells.var_names if name != wanted[0]]].copy()
+    np.testing.assert_array_equal(told(cells, tiny_bundle, wanted), told(without, tiny_bundle, wanted))
+
+
+def test_genes_come_in_the_order_in_which_they_are_asked_for(tiny_bundle, cells, wanted):
+    backwards = told(cells, tiny_bundle, wanted[::-1])
+    np.testing.assert_array_equal(backwards[:, ::-1], told(cells, tiny_bundle, wanted))
+    np.testing.assert_array_equal(
+        told(cells, tiny_bundle, [*wanted, wanted[0], "nobody"]), told(cells, tiny_bundle, wanted)
+    )
+
+
+def test_cells_do_not_depend_on_their_company(either, cells, wanted):
+    order = np.random.default_rng(2).permutation(len(cells))
+    mixed = told(
+        cells[order], either[1], wanted, options=EmbedOptions(provider="cpu", precision="fp32", batch_tokens=70)
+    )
+    np.testing.assert_allclose(mixed, told(cells, either[1], wanted)[order], atol=1e-4)
+
+
+@pytest.mark.parametrize("hide", ["together", "each"])
+def test_bad_cells_have_their_reason(tiny_bundle, cells, wanted, tmp_path, hide):
+    from scgpt_infer.imputation import impute_file
+
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    output = tmp_path / "values.json"
+    done = impute_file(tmp_path / "cells.h5ad", output, tiny_bundle, wanted, PLAIN, ImputeOptions(hide=hide))
+    reasons = {cell.row: cell.reason for cell in done.summary.bad}
+    expected = {EMPTY: CellFault.NO_COUNTS.reason, NAN: CellFault.NAN.reason}
+    assert reasons == (expected | {POOR: CellFault.ALL_HIDDEN.reason} if hide == "together" else expected)
+    assert np.isnan(told(cells, tiny_bundle, wanted, ImputeOptions(hide=hide))[list(reasons)]).all()
+
+
+def test_one_at_a_time_a_cell_of_one_gene_has_nothing_left(tiny_bundle, cells, wanted):
+    def lonely(dense):
+        dense[POOR, list(WANTED[1:])] = 0
+
+    both = changed(cells, lonely)[[POOR, 0]].copy()
+    values = told(both, tiny_bundle, wanted, ImputeOptions(hide="each"))
+    assert np.isnan(values[0]).all()
+    assert np.isfinite(values[1]).all()
+
+
+def test_a_cell_that_is_too_long_makes_room_for_masks(tiny_bundle, cells, wanted):
+    """As if the rest had been cut to fit beside them."""
+    short = EmbedOptions(provider="cpu", precision="fp32", max_length=20)
+
+    def taken_out(dense):
+        dense[:, list(WANTED)] = 0
+
+    seen = changed(cells, taken_out)
+    cut = EmbedOptions(provider="cpu", precision="fp32", max_length=17 + len(WANTED))
+    good = [row for row in GOOD if seen.X[row].nnz > 30]
+    assert good
+    np.testing.assert_array_equal(
+        told(cells, tiny_bundle, wanted, options=short)[good], told(seen, tiny_bundle, wanted, options=cut)[good]
+    )
+    assert np.isfinite(told(cells, tiny_bundle, wanted, options=short)[good]).all()
+
+
+def test_values_are_on_the_scale_of_the_matrix(zeros_bundle, cells, wanted):
+    """Twice the counts are the same bins, and twice the values."""
+    double = cells.copy()
+    double.X = double.X * 2
+    scaled = ImputeOptions()
+    np.testing.assert_array_equal(told(cells, zeros_bundle, wanted), told(double, zeros_bundle, wanted))
+    np.testing.assert_allclose(
+        2 * told(cells, zeros_bundle, wanted, scaled), told(double, zeros_bundle, wanted, scaled), rtol=1e-5
+    )
+
+
+def test_expected_values_weigh_zeros_in(zeros_bundle, tiny_bundle, cells, wanted):
+    how = ImputeOptions(units="expected")
+    found = impute(cells, model=zeros_bundle, genes=wanted, how=how, options=PLAIN)
+    nonzero, bins = found.obsm["X_scGPT_imputed_nonzero"][0], told(cells, zeros_bundle, wanted)[0]
+    others = np.delete(cells.X[0].toarray().ravel()[:N_GENES], WANTED)
+    edges = edges_of(others[others > 0], 51)
+    by_hand = nonzero * np.interp(bins / nonzero, np.arange(51), [0, *edges])
+    np.testing.assert_allclose(found.obsm["X_scGPT_imputed"][0], by_hand, atol=1e-4)
+    with pytest.raises(OptionError, match="how probable"):
+        impute(cells, model=tiny_bundle, genes=wanted, how=how)
+
+
+def test_chosen_cells_are_those_that_are_named(tiny_bundle, cells, wanted):
+    found = impute(
+        cells, model=tiny_bundle, genes=wanted, how=ImputeOptions(cells=("cell-20", "cell-1")), options=PLAIN
+    )
+    assert found.obs_names.tolist() == ["cell-1", "cell-20"]
+    np.testing.assert_allclose(
+        found.obsm["X_scGPT_imputed"], told(cells, tiny_bundle, wanted, ImputeOptions())[[1, 20]], atol=1e-4
+    )
+    with pytest.raises(CellsError, match="no cell named nobody"):
+        impute(cells, model=tiny_bundle, genes=wanted, how=ImputeOptions(cells=("nobody",)), options=PLAIN)
+
+
+def test_an_embedding_of_the_cells_stays_with_them(tiny_bundle, cells, wanted):
+    from scgpt_infer import embed
+
+    embedded = embed(cells, model=tiny_bundle, provider="cpu", precision="fp32")
+    found = impute(embedded, model=tiny_bundle, genes=wanted, options=PLAIN, inplace=True)
+    assert found is embedded
+    assert found.uns["scgpt_infer"]["key"] == "X_scGPT"
+    assert found.uns["scgpt_infer_imputed"]["key"] == "X_scGPT_imputed"
+    assert found.uns["scgpt_infer_imputed"]["impute_hide"] == "together"
+
+
+def test_what_cannot_be_asked(tiny_bundle, cells, wanted, genes):
+    with pytest.raises(GenesError, match="none of the genes"):
+        impute(cells, model=tiny_bundle, genes=["nobody"])
+    with pytest.raises(OptionError, match="No gene was asked for"):
+        impute(cells, model=tiny_bundle, genes=[])
+    with pytest.raises(OptionError, match="together"):
+        impute(cells, model=tiny_bundle, genes=genes, options=EmbedOptions(max_length=30))
+    with pytest.raises(OptionError, match="something is hidden"):
+        ImputeOptions(predict_from="tokens", hide="none")
+    with pytest.raises(OptionError, match="units is 'counts'; expected values or expected or bins"):
+        ImputeOptions(units="counts")
+
+
+def test_a_model_without_the_head_says_what_it_can_do(toy_model, cells, wanted):
+    with pytest.raises(BundleError, match=r"cannot impute.*It can embed"):
+        impute(cells, model=toy_model, genes=wanted)
