@@ -15,7 +15,9 @@ def write(folder: Path, change=None, **args: object) -> Path:
     """Write ``args.json``, ``vocab.json`` and ``best_model.pt`` into a new folder."""
     folder.mkdir()
     with np.load(GOLDEN) as arrays:
-        state = {key.removeprefix("state/"): torch.from_numpy(arrays[key]) for key in arrays if key.startswith("state/")}
+        state = {
+            key.removeprefix("state/"): torch.from_numpy(arrays[key]) for key in arrays if key.startswith("state/")
+        }
     tokens = [*(f"g{number}" for number in range(200)), "<pad>", "<cls>", "<eoc>"]
     (folder / "args.json").write_text(json.dumps(ARGS | args))
     (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))

@@ -106,6 +106,11 @@ class Checkpoint:
         model.to_empty(device="cpu").load_state_dict(self.state, strict=True)
         return model.eval().requires_grad_(False)
 
+    def _use(self) -> str:
+        if self.config.generator is not None:
+            return "use: all genes of a cell with their log-normalised values, without <cls>, and which are perturbed"
+        return f"use: {'fine-tuned' if self.fine_tuned else 'zero-shot'}, <cls> carries the value {self.cls_value:g}"
+
     def report(self) -> str:
         """What was found, in lines for people: the model, its heads, and every key not used or not found."""
         c = self.config
@@ -123,7 +128,7 @@ class Checkpoint:
             f"model: {sizes}, vocabulary of {c.n_tokens:,}",
             f"values: {c.value_style}; pooling: {c.pooling}; norm: {c.norm or 'none'}; batch labels: {c.n_batches}",
             f"heads: {', '.join(name for name, there in heads.items() if there)}",
-            f"use: {'fine-tuned' if self.fine_tuned else 'zero-shot'}, <cls> carries the value {self.cls_value:g}",
+            self._use(),
             *(f"note: {note}" for note in self.notes),
             f"keys not used: {', '.join(self.unused) or 'none'}",
             f"keys not found: {', '.join(self.missing) or 'none'}",
@@ -200,7 +205,12 @@ def load(
         batches_by_name = batch_names or tuple(map(str, range(heads.n_batches if heads.needs_batch else 0)))
         binning_genes, genes_note = match_genes(genes, read_genes(genes), tokens) if genes else ((), "")
         fine_tuned = is_fine_tuned(heads, fields, healed.unused, own_args=files.args is not None)
-        values_notes = check_values(config, fields, fine_tuned=fine_tuned)
+        generates = config.generator is not None
+        if genes and generates:
+            raise OptionError(
+                f"--genes {genes} tells what binning saw, and a perturbation generator bins nothing: leave it out."
+            )
+        values_notes = () if generates else check_values(config, fields, fine_tuned=fine_tuned)
         return Checkpoint(
             config=config,
             state=healed.state,
@@ -219,7 +229,7 @@ def load(
                 *values_notes,
                 *numbered(classes=label_names, batches=batch_names, modalities=() if told is None else told.names),
                 *([genes_note] if genes_note else []),
-                *silences(heads, label_names, batch_names, fine_tuned and not genes),
+                *silences(heads, label_names, batch_names, fine_tuned and not genes and not generates),
             ),
         )
 

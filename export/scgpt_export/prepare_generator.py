@@ -5,7 +5,6 @@ models: golden cells with flags, what the reference predicts of them, traced gra
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,7 +19,7 @@ from scgpt_export.graphs import ClassifyGraph
 from scgpt_export.options import ExportOptions
 from scgpt_export.parity import Answers, one_thread
 from scgpt_export.perturbing import FromCellGraph, PerturbGraph, gene_table
-from scgpt_export.prepare import PORTABLE, Prepared, tokenizer_settings
+from scgpt_export.prepare import PORTABLE, Prepared
 from scgpt_export.trace import signature, trace
 from scgpt_runtime.cells import TokenBlock
 from scgpt_runtime.errors import OptionError
@@ -89,7 +88,17 @@ def _settings(checkpoint: Checkpoint, options: ExportOptions) -> TokenizerSettin
     """Values as they come and every gene a token: the original feeds log-normalised expression, whatever
     ``args.json`` of the model that it started from says of bins.
     """
-    return replace(tokenizer_settings(checkpoint, options), value_style="raw", include_zeros=True)
+    args, config = checkpoint.args, checkpoint.config
+    return TokenizerSettings(
+        cls_id=checkpoint.cls_id,
+        pad_id=config.pad_id,
+        max_length=options.max_length or int(args.get("max_seq_len", 1200)),
+        value_style="raw",
+        cls_value=0.0,
+        pad_value=config.pad_value,
+        seed=options.seed,
+        include_zeros=True,
+    )
 
 
 def _graphs(model: Generator) -> dict[str, nn.Module]:

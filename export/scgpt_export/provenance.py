@@ -5,6 +5,7 @@ In: a checkpoint. Out: digests, versions, and the part of ``args.json`` that the
 
 import hashlib
 import json
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -20,6 +21,8 @@ _PACKAGES = ("scgpt-infer", "torch", "onnx", "onnx-ir", "onnxscript", "onnxrunti
 _TOLD = (
     "cell_emb_style",
     "d_hid",
+    "decoder_activation",
+    "decoder_adaptive_bias",
     "dropout",
     "embsize",
     "input_emb_style",
@@ -33,6 +36,7 @@ _TOLD = (
     "nlayers",
     "pad_token",
     "pad_value",
+    "pert_pad_id",
     "training_tasks",
     "trunc_by_sample",
 )
@@ -64,6 +68,8 @@ def weights_digest(checkpoint: Checkpoint) -> str:
     beside["binning_genes"] = sorted(checkpoint.binning_genes)
     if checkpoint.modalities is not None:
         beside["modalities"] = checkpoint.modalities.digest
+    if checkpoint.config.generator is not None:
+        beside["generator"] = asdict(checkpoint.config.generator)
     digest = hashlib.sha256(json.dumps(beside, sort_keys=True).encode())
     for name in sorted(checkpoint.state):
         array = np.ascontiguousarray(checkpoint.state[name].detach().float().numpy())

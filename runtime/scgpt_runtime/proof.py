@@ -22,7 +22,7 @@ from scgpt_runtime.instances import Instances
 from scgpt_runtime.machine import processor
 from scgpt_runtime.manifest import CUDA_DIALECTS, TokenizerSettings
 from scgpt_runtime.packing import pad_level, token_places
-from scgpt_runtime.profiles import worst_profile
+from scgpt_runtime.profiles import MEASURE, worst_profile
 from scgpt_runtime.providers import ProviderChoice, cuda_versions, installed
 from scgpt_runtime.remembered import Remembered
 from scgpt_runtime.runners import open_graph
@@ -96,8 +96,9 @@ def prove(
     else:
         worst, recorded = _worst(bundle, choice, runner if task == proven else None, cache_dir)
     if not worst <= LIMITS[choice.precision]:
+        measure = MEASURE if proven == "perturb" else "1 - cosine"
         raise ProviderError(
-            f"{runner.provider} in {choice.precision} answers wrongly on this machine: 1 - cosine of the worst golden "
+            f"{runner.provider} in {choice.precision} answers wrongly on this machine: {measure} of the worst golden "
             f"cell is {worst:.2g}, at most {LIMITS[choice.precision]:.2g} is allowed. "
             "Take --provider cpu, or another --precision."
         )

@@ -10,7 +10,6 @@ from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import Batch
 from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.errors import CheckpointError, OptionError
-from scgpt_runtime.runners import open_head
 from scgpt_runtime.verify import verify
 from tests import generator_folder
 
@@ -61,7 +60,9 @@ def test_a_cell_s_profile_does_not_depend_on_the_others(generator_bundle, origin
         together = engine.infer(whole)["value"]
         for row in range(len(whole.cells)):
             one = slice(row, row + 1)
-            alone = Batch(whole.ids[one], whole.values[one], whole.lengths[one], whole.cells[:1], flags=whole.flags[one])
+            alone = Batch(
+                whole.ids[one], whole.values[one], whole.lengths[one], whole.cells[:1], flags=whole.flags[one]
+            )
             np.testing.assert_allclose(engine.infer(alone)["value"][0], together[row], atol=1e-5)
 
 
@@ -117,14 +118,18 @@ def test_with_explicit_zeros_the_probability_is_a_second_output(tmp_path):
     export(checkpoint, tmp_path / "bundle", ExportOptions(("fp32",)))
     with Engine.open(Bundle.open(tmp_path / "bundle"), CPU, task="perturb") as engine:
         tokens = np.arange(8, dtype=np.uint16)[None]
-        batch = Batch(tokens, np.ones((1, 8), np.float32), np.array([8]), np.array([0]), flags=np.zeros((1, 8), np.uint8))
+        batch = Batch(
+            tokens, np.ones((1, 8), np.float32), np.array([8]), np.array([0]), flags=np.zeros((1, 8), np.uint8)
+        )
         answers = engine.infer(batch)
     assert set(answers) == {"value", "nonzero", "cell"}
     assert ((answers["nonzero"] > 0) & (answers["nonzero"] < 1)).all()
 
 
 def test_args_json_tells_what_no_tensor_does(tmp_path):
-    folder = generator_folder.write(tmp_path / "c", decoder_activation="ReLU", decoder_adaptive_bias=True, pert_pad_id=2)
+    folder = generator_folder.write(
+        tmp_path / "c", decoder_activation="ReLU", decoder_adaptive_bias=True, pert_pad_id=2
+    )
     told = load(folder).config.generator
     assert (told.activation, told.adaptive_bias, told.pad_flag) == ("ReLU", True, 2)
 
@@ -146,7 +151,7 @@ def test_a_generator_that_is_not_whole_is_refused(tmp_path):
     def change(state):
         return {key: value for key, value in state.items() if key != "decoder.bias_decoder.fc.0.weight"}
 
-    with pytest.raises(CheckpointError, match="Missing: decoder.bias_decoder"):
+    with pytest.raises(CheckpointError, match=r"Missing: decoder\.bias_decoder"):
         load(generator_folder.write(tmp_path / "c", change))
 
 
@@ -160,8 +165,13 @@ def test_two_activations_are_two_models(tmp_path):
     from scgpt_export.provenance import weights_digest
 
     plain, other = (
-        load(generator_folder.write(tmp_path / name, decoder_activation=name))
-        for name in ("Tanh", "Sigmoid")
+        load(generator_folder.write(tmp_path / name, decoder_activation=name)) for name in ("Tanh", "Sigmoid")
     )
     assert all(torch.equal(value, other.state[key]) for key, value in plain.state.items())
     assert weights_digest(plain) != weights_digest(other)
+
+
+def test_genes_of_binning_are_refused(tmp_path):
+    (tmp_path / "genes.json").write_text('["g1"]')
+    with pytest.raises(OptionError, match="bins nothing"):
+        load(generator_folder.write(tmp_path / "c"), genes=tmp_path / "genes.json")

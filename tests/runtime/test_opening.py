@@ -13,7 +13,7 @@ from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.errors import DeviceMemoryError, InternalError, ProviderError
 from scgpt_runtime.gpus import Driver
 from scgpt_runtime.machine import CoreReport
-from scgpt_runtime.opening import open_best, within_memory
+from scgpt_runtime.opening import cell_bytes, open_best, within_memory
 from scgpt_runtime.proof import LIMITS, prove
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.routes import CudaVersions
@@ -264,6 +264,15 @@ def test_memory_that_is_short_takes_instances_away(bundle):
     few = within_memory(bundle, "embed", many, 24, free=1)
     assert (few.instances, few.threads) == (1, 8)
     assert "memory" in few.why
+
+
+def test_a_cell_of_a_generator_takes_memory_by_its_tokens_not_by_their_square(bundle):
+    manifest = replace(bundle.manifest, dim=512, args={"d_hid": 512, "nheads": 8})
+    perturbed, embedded = (
+        [cell_bytes(manifest, task, tokens) for tokens in (5_000, 10_000)] for task in ("perturb", "embed")
+    )
+    assert perturbed[1] == 2 * perturbed[0] == pytest.approx(220e6, rel=0.1)
+    assert embedded[1] > 3.5 * embedded[0]
 
 
 @pytest.mark.parametrize(("provider", "precision"), [("cpu", "fp32"), ("openvino", "fp32")])
