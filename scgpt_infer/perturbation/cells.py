@@ -35,7 +35,7 @@ __all__ = [
 TARGET = 10_000.0
 """Counts are scaled to this sum before the logarithm, as for GEARS (scanpy's ``normalize_total(target_sum=1e4)``)."""
 
-SHOWN = 20
+SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True)

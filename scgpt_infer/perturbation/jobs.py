@@ -5,7 +5,7 @@ In: cells, a model, options. Out: an AnnData of mean profiles, or files and a `P
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from scgpt_infer.perturbation.work import Work
 from scgpt_infer.run import Progress
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine, EngineOptions
-from scgpt_runtime.errors import GenesError
+from scgpt_runtime.errors import GenesError, OptionError
 from scgpt_runtime.vocab import Vocabulary, choose, match, taking_part
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def perturb(
     cells: "AnnData | Path | str",
     *,
     model: str | Path,
-    how: PerturbOptions,
+    perturbations: Sequence[str] = (),
+    control: tuple[str, str] | None = None,
+    how: PerturbOptions | None = None,
     options: EmbedOptions = _DEFAULTS,
 ) -> "AnnData":
     """Predict the mean profile of control cells after each perturbation.
@@ -63,8 +65,10 @@ def perturb(
         that are log1p already are taken as they are.
     model
         A bundle or checkpoint with a perturbation generator; see `scgpt_infer.embed`.
+    perturbations, control
+        The fields of `PerturbOptions` of these names, for calls that need no others.
     how
-        What is perturbed, in which cells, and what is told.
+        What is perturbed, in which cells, and what is told; then the two above are left out.
     options
         How cells are read and what runs the model; tokenizer settings do not apply. ``precision`` ``auto`` is fp32
         here: what a perturbation changes is small against the values.
@@ -82,6 +86,10 @@ def perturb(
         See `scgpt_infer.errors`; `GenesError` for a gene that the model does not know, `BundleError` for a model
         without a generator.
     """
+    if how is None:
+        how = PerturbOptions(tuple(perturbations), control)
+    elif perturbations or control:
+        raise OptionError("perturbations and control are told twice: give them alone, or as fields of how.")
     with _opened(cells, model, how, options, None, _log.info) as work:
         outcome = work.run(None, None)
         found, judgement = work.profiles(outcome).to_anndata(), work.judged(outcome)

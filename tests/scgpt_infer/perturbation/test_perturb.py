@@ -38,6 +38,13 @@ def test_means_are_those_of_the_model_over_the_good_control_cells(screen, genera
     np.testing.assert_allclose(found.layers["change"], found.X - found.var["control"].to_numpy(), rtol=1e-6)
 
 
+def test_a_short_call_is_one_with_options(screen, generator):
+    short = perturb(screen, model=generator, perturbations=["A"], control=CONTROL, options=PLAIN)
+    np.testing.assert_array_equal(short.X, perturb(screen, model=generator, how=asked("A"), options=PLAIN).X)
+    with pytest.raises(OptionError, match="told twice"):
+        perturb(screen, model=generator, perturbations=["A"], how=asked("A"), options=PLAIN)
+
+
 def test_the_first_gene_of_the_file_and_of_the_vocabulary_can_be_perturbed(screen, generator, logged):
     found = perturb(screen, model=generator, how=asked("C", "A"), options=PLAIN)
     assert found["C", "C"].X.item() == pytest.approx(effect("C"))
