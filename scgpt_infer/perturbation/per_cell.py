@@ -4,6 +4,7 @@ In: blocks of predictions in any order. Out: the file, rows by perturbation and 
 batch of them.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -99,8 +100,6 @@ def open_profiles(
     OutputError
         The disk has no room.
     """
-    import shutil
-
     n_rows, layers = len(perturbations) * len(cells), 2 if nonzero else 1
     needed, free = n_rows * (len(genes) * 4 * layers + _ROW_BYTES), shutil.disk_usage(path.parent).free
     if needed > free:

@@ -1,0 +1,58 @@
+"""An exported generator of the original's golden weights: predictions are the reference's, in batches of any size."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from scgpt_export.build import ExportOptions, export
+from scgpt_export.checkpoint import load
+from scgpt_infer.options import EmbedOptions
+from scgpt_infer.perturbation import PerturbOptions, perturb
+from tests import generator_folder
+
+N_CELLS, N_GENES = 5, 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("generator")
+    export(load(generator_folder.write(made / "checkpoint")), made / "bundle", ExportOptions(("fp32",)))
+    return made
+
+
+@pytest.fixture(scope="module")
+def cells() -> ad.AnnData:
+    """Counts of genes in no order, the last of them silent everywhere."""
+    random = np.random.default_rng(3)
+    counts = random.poisson(2.0, (N_CELLS, N_GENES)).astype(np.float32)
+    counts[:, -1] = 0
+    return ad.AnnData(counts, var=pd.DataFrame(index=[f"g{number}" for number in random.permutation(200)[:N_GENES]]))
+
+
+def asked(folder, cells, batch_tokens: int) -> np.ndarray:
+    options = EmbedOptions(provider="cpu", precision="fp32", batch_tokens=batch_tokens)
+    how = PerturbOptions((cells.var_names[0], f"{cells.var_names[3]}+{cells.var_names[-1]}"))
+    return perturb(cells, model=folder / "bundle", how=how, options=options).X
+
+
+def test_means_are_those_of_the_reference(folder, cells):
+    model = load(folder / "checkpoint").generator()
+    counts = cells.X
+    values = torch.from_numpy(np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4))
+    ids = torch.tensor([[int(name[1:]) for name in cells.var_names]] * N_CELLS)
+    expected = []
+    for perturbed in ([0], [3, N_GENES - 1]):
+        flags = torch.zeros_like(ids)
+        flags[:, perturbed] = 1
+        with torch.no_grad():
+            told = model(ids, values, flags, torch.zeros_like(ids, dtype=torch.bool))["mlm_output"]
+        expected.append(told.mean(dim=0).numpy())
+    np.testing.assert_allclose(asked(folder, cells, 100), np.stack(expected), atol=1e-5)
+
+
+def test_batches_move_an_answer_by_rounding_alone(folder, cells):
+    alone, together = asked(folder, cells, 1), asked(folder, cells, 10_000)
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+    np.testing.assert_array_equal(together, asked(folder, cells, 10_000))
