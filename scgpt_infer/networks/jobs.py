@@ -17,6 +17,7 @@ from scgpt_infer.networks.outputs import check_outputs, write
 from scgpt_infer.networks.summary import NetworkSummary
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.run import Progress
+from scgpt_infer.summary import BadCell
 from scgpt_runtime.errors import OptionError
 
 if TYPE_CHECKING:
@@ -99,9 +100,9 @@ def grn_file(
             "Scores of groups (--by, by) go into a folder or a .json file, and no such output was named. Name one, "
             "or leave --by out."
         )
-    network, unknown = _found(cells, model, how, options, progress, cache_dir, say)
+    network, unknown, bad = _found(cells, model, how, options, progress, cache_dir, say)
     write(network, paths)
-    return NetworkSummary.of(network, tuple(map(str, paths)), unknown)
+    return NetworkSummary.of(network, tuple(map(str, paths)), unknown, bad)
 
 
 def _found(
@@ -112,13 +113,13 @@ def _found(
     progress: Progress | None,
     cache_dir: Path | None,
     say: Say | None,
-) -> tuple[GeneNetwork, tuple[str, ...]]:
+) -> tuple[GeneNetwork, tuple[str, ...], tuple[BadCell, ...]]:
     if isinstance(how, EmbeddingNetworkOptions):
-        return from_embeddings(model, how, options, cells, progress, cache_dir=cache_dir, say=say)
+        return *from_embeddings(model, how, options, cells, progress, cache_dir=cache_dir, say=say), ()
     if cells is None:
         raise OptionError(
             "Attention is of cells, and no file of cells was named. Name one, or take the embeddings of genes: leave "
             "--condition and --targets out."
         )
     found = from_attention(cells, model, how, options, progress, cache_dir=cache_dir, say=say)
-    return found.network, found.unknown
+    return found.network, found.unknown, tuple(found.scores.bad)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from scgpt_infer.networks.network import GeneNetwork
+from scgpt_infer.summary import BadCell
 from scgpt_infer.writers.sink import Record
 
 __all__ = ["NetworkSummary"]
@@ -36,6 +37,8 @@ class NetworkSummary:
         The group of cells in which each metagene scores highest; empty without groups.
     record
         Facts of the run.
+    bad
+        Cells that could not be used.
     """
 
     outputs: tuple[str, ...]
@@ -47,9 +50,16 @@ class NetworkSummary:
     unknown: tuple[str, ...]
     highest: dict[str, str]
     record: Record
+    bad: tuple[BadCell, ...] = ()
 
     @classmethod
-    def of(cls, network: GeneNetwork, outputs: tuple[str, ...], unknown: tuple[str, ...]) -> Self:
+    def of(
+        cls,
+        network: GeneNetwork,
+        outputs: tuple[str, ...],
+        unknown: tuple[str, ...],
+        bad: tuple[BadCell, ...] = (),
+    ) -> Self:
         """What is told of a network."""
         first = zip(network.source[:SHOWN].tolist(), network.target[:SHOWN].tolist(), strict=True)
         weights = network.weight[:SHOWN].tolist()
@@ -63,6 +73,7 @@ class NetworkSummary:
             unknown,
             _highest(network),
             network.record,
+            bad,
         )
 
     @property
@@ -77,7 +88,9 @@ class NetworkSummary:
             f"network of {self.n_genes:,} genes and {self.n_edges:,} edges written to {', '.join(self.outputs)}",
             f"  model      {told['model']}, {told['precision']}, vector id {told['vector_id']}",
         ]
-        if "n_cells" in told:
+        if "network_cells_against" in told:
+            lines.append(f"  cells      {_conditions(told)}")
+        elif "n_cells" in told:
             used = int(told["n_cells"]) - int(told.get("n_bad", 0))
             lines.append(f"  cells      {used:,} of {told['n_cells']:,} can be used")
         sign = "->" if self.directed else "--"
@@ -87,6 +100,10 @@ class NetworkSummary:
             inside = sum(map(len, self.metagenes.values()))
             lines.append(f"  metagenes  {len(self.metagenes):,}, with {inside:,} of the genes; the largest:")
             lines += [self._line(name, genes) for name, genes in list(self.metagenes.items())[:SHOWN]]
+        if self.bad:
+            told_of = "; ".join(f"{cell.name} (row {cell.row}): {cell.reason}" for cell in self.bad[:SHOWN])
+            more = f" and {len(self.bad) - SHOWN:,} more" if self.bad[SHOWN:] else ""
+            lines.append(f"  left out   {len(self.bad):,} cells: {told_of}{more}")
         if self.unknown:
             shown = ", ".join(self.unknown[:20])
             lines.append(f"  not known  {shown}{f' and {len(self.unknown) - 20:,} more' if self.unknown[20:] else ''}")
@@ -100,6 +117,19 @@ class NetworkSummary:
         where = f"; highest in {self.highest[name]}" if name in self.highest else ""
         more = f" and {len(genes) - _GENES:,} more" if len(genes) > _GENES else ""
         return f"    {name:<13} {', '.join(genes[:_GENES])}{more}{where}"
+
+
+def _conditions(told: Record) -> str:
+    """Cells by condition, and how many have none."""
+    shown = [
+        f"{told[f'network_{which}']} {told[f'network_cells_{which}']:,}"
+        for which in ("control", "against")
+        if f"network_{which}" in told
+    ]
+    if not shown:
+        return f"{told['network_cells_against']:,}"
+    others = f"{told['network_cells_without']:,} have no {told['network_condition']}"
+    return f"{', '.join(shown)}; {others}, {told['network_cells_others']:,} another one"
 
 
 def _highest(network: GeneNetwork) -> dict[str, str]:

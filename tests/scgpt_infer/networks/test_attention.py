@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 
 from scgpt_export.checkpoint import load
-from scgpt_infer.networks import attended
+from scgpt_infer.networks import attended, grn_file
 from scgpt_infer.networks.attention import AttentionOptions, edges_to, from_attention
 from scgpt_infer.networks.ranks import RankFold
 from scgpt_infer.options import EmbedOptions
@@ -114,6 +114,16 @@ def test_cells_that_cannot_count_are_left_out_and_told(found, cells):
     assert (record["network_cells_without"], record["network_cells_others"]) == (1, 1)
     assert record["network_cells_control"] == len(rows_of(cells, "ctrl"))
     assert record["network_cells_against"] == len(rows_of(cells, "stim"))
+
+
+def test_the_report_tells_of_cells_that_were_left_out(cells, tiny_bundle, how, tmp_path):
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    summary = grn_file([tmp_path / "net.csv"], tiny_bundle, tmp_path / "cells.h5ad", how, PLAIN)
+    assert [cell.name for cell in summary.bad] == ["cell-5", "cell-9"]
+    report = summary.report()
+    assert "ctrl 12, stim 8; 1 have no treated, 1 another one" in report
+    assert "2 cells: cell-5 (row 5): all values are zero; cell-9 (row 9): a value is NaN" in report
+    assert (tmp_path / "net.csv").read_text().startswith("source,target,weight,control,against\n")
 
 
 @pytest.mark.parametrize("changes", [{"instances": 2, "threads": 2}, {"batch_tokens": 4000}, {"batch_tokens": 1}])
