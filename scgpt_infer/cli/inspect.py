@@ -71,12 +71,12 @@ def _tokens(manifest: "Manifest") -> str:
 def _precisions(manifest: "Manifest") -> list[str]:
     lines = ["Parity with the fp32 reference, worst golden cell:"]
     lines += [
-        f"  {record.precision:<5} {record.task:<11} {record.measure} {record.worst:.1e} "
+        f"  {record.precision:<5} {record.task:<12} {record.measure} {record.worst:.1e} "
         f"(limit {record.limit:.2g}, {record.cells} cells, {record.provider}{_dialect(record.dialect)})"
         for record in manifest.parity
     ]
     lines += [
-        f"  {precision:<5} {task:<11} not measured: it proves itself where it is opened ({', '.join(dialects)})"
+        f"  {precision:<5} {task:<12} not measured: it proves itself where it is opened ({', '.join(dialects)})"
         for (precision, task), dialects in _unmeasured(manifest).items()
     ]
     lines += ["", "Vector ids, with the settings above:"]
@@ -109,7 +109,7 @@ def _graphs(manifest: "Manifest") -> list[str]:
     for graph in manifest.graphs:
         takes, gives = (", ".join(spec.name for spec in specs) for specs in (graph.inputs, graph.outputs))
         lines.append(
-            f"  {graph.task:<11} {graph.precision:<5} {graph.dialect}, opset {graph.opset}: {takes} -> {gives}"
+            f"  {graph.task:<12} {graph.precision:<5} {graph.dialect}, opset {graph.opset}: {takes} -> {gives}"
         )
     return lines
 

@@ -18,7 +18,7 @@ def test_inspect_shows_parity_and_vector_id_of_every_precision(tiny_bundle, caps
     for precision, vector_id in manifest["vector_ids"].items():
         assert re.search(rf"{precision} +{vector_id}", out)
     for record in manifest["parity"]:
-        assert f"{record['precision']:<5} {record['task']:<11} {record['measure']} {record['worst']:.1e}" in out
+        assert f"{record['precision']:<5} {record['task']:<12} {record['measure']} {record['worst']:.1e}" in out
         assert record["provider"] in out
 
 

@@ -31,8 +31,8 @@ def test_a_table_for_people_then_annotate_and_inspect(file, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "labels from cell_type" in told
     assert "2 folds, no two with the same half" in told
-    assert "classify    fp16  portable" in told
-    assert "fp32  classify    not measured" not in told
+    assert "classify     fp16  portable" in told
+    assert "fp32  classify     not measured" not in told
 
 
 def test_the_result_as_json(file, tmp_path, capsys):
