@@ -27,7 +27,7 @@ _VERSIONS = (
     *("scgpt-infer", "numpy", "numba", "anndata", "h5py"),
     *("onnxruntime", "onnxruntime-gpu", "openvino", "cuda-bindings", "nvidia-ml-py", "torch", "onnx"),
 )
-_EXTRAS = ("annotate", "export", "parquet", "report", "zarr")
+_EXTRAS = ("annotate", "export", "integrate", "networks", "parquet", "report", "zarr")
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+).*extra\s*==\s*['\"]([\w-]+)['\"]")
 
 
