@@ -22,7 +22,7 @@ from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import destination
 from scgpt_infer.perturbation.asked import Combination, PerturbOptions, combinations
 from scgpt_infer.perturbation.cells import Cells, Panel, chosen, control_rows, panel_of, read_cells
-from scgpt_infer.perturbation.memory import BATCH_TOKENS, cell_bytes, cells_in_batch, held_bytes
+from scgpt_infer.perturbation.memory import BATCH_TOKENS, cells_in_batch, held_bytes
 from scgpt_infer.perturbation.per_cell import FORMATS as CELL_FORMATS
 from scgpt_infer.perturbation.predicting import unmeasured
 from scgpt_infer.perturbation.profiles import FORMATS, check_format
@@ -33,6 +33,7 @@ from scgpt_infer.run import Progress
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.errors import GenesError, OptionError
+from scgpt_runtime.opening import cell_bytes
 from scgpt_runtime.vocab import Vocabulary, choose, match, taking_part
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def _batch_cells(
     return cells_in_batch(
         how.memory,
         longest,
-        cell_bytes(bundle.manifest, longest),
+        cell_bytes(bundle.manifest, "perturb", longest),
         held_bytes(bundle.manifest, cells, len(asked)),
         options.instances or 1,
         options.batch_tokens or BATCH_TOKENS,

@@ -12,13 +12,16 @@ from scgpt_infer.sizes import size
 from scgpt_runtime.errors import OptionError
 from scgpt_runtime.manifest import Manifest
 
-__all__ = ["BATCH_TOKENS", "bytes_of", "cell_bytes", "cells_in_batch", "held_bytes"]
+__all__ = ["BATCH_TOKENS", "bytes_of", "cells_in_batch", "held_bytes"]
 
 BATCH_TOKENS = 4096
 """Most tokens in a batch on a processor, however much memory there is: more of them are not faster."""
 
 PROCESS_BYTES = 400_000_000
 """What Python, its libraries and an open engine hold before the first batch, weights not counted."""
+
+_COPIES = 3
+"""Weights as the file has them, as a provider packs them, and as it holds them while packing."""
 
 _WORDS = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
@@ -78,7 +81,7 @@ def cells_in_batch(memory: int | None, n_tokens: int, cell: int, held: int, inst
 
 
 def held_bytes(manifest: Manifest, cells: Cells, n_asked: int) -> int:
-    """Bytes that are held whatever the batch: weights as the file has them and as the provider packs them, cells, sums.
+    """Bytes that are held whatever the batch: weights, cells, sums.
 
     Parameters
     ----------
@@ -92,18 +95,4 @@ def held_bytes(manifest: Manifest, cells: Cells, n_asked: int) -> int:
     weights = max((record.size for record in manifest.files if record.path.startswith("graphs/")), default=0)
     values = cells.values
     matrix = int(values.data.nbytes + values.indices.nbytes + values.indptr.nbytes)
-    return 2 * weights + matrix + 2 * ProfileSums.bytes_of(n_asked, values.shape[1])
-
-
-def cell_bytes(manifest: Manifest, n_tokens: int) -> int:
-    """Bytes that the model takes for one cell of so many tokens, generously: linear in them.
-
-    Parameters
-    ----------
-    manifest
-        Of the bundle.
-    n_tokens
-        Tokens of the cell.
-    """
-    wide = 8 * manifest.dim + 2 * int(manifest.args.get("d_hid", manifest.dim))
-    return 4 * n_tokens * wide
+    return _COPIES * weights + matrix + 2 * ProfileSums.bytes_of(n_asked, values.shape[1])

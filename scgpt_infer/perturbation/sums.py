@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from scgpt_infer.evaluation.profiles import Moments
-from scgpt_runtime.errors import CellsError
+from scgpt_runtime.errors import CellsError, InternalError
 
 __all__ = ["ProfileSums"]
 
@@ -19,12 +19,14 @@ _LIMIT = 2.0**62
 
 
 class ProfileSums:
-    """Sums of profiles and of their squares, by group.
+    """Sums of profiles, by group.
 
     Parameters
     ----------
     n_groups, n_genes
         Sums, and their width.
+    squares
+        Whether squares are summed as well, for variances.
 
     Attributes
     ----------
@@ -32,16 +34,16 @@ class ProfileSums:
         (n_groups,) int64 profiles in each sum.
     """
 
-    def __init__(self, n_groups: int, n_genes: int) -> None:
+    def __init__(self, n_groups: int, n_genes: int, *, squares: bool = False) -> None:
         self._sums = np.zeros((n_groups, n_genes), np.int64)
-        self._squares = np.zeros((n_groups, n_genes), np.int64)
+        self._squares = np.zeros((n_groups, n_genes), np.int64) if squares else None
         self.counts = np.zeros(n_groups, np.int64)
         self._largest = 0.0
 
     @staticmethod
     def bytes_of(n_groups: int, n_genes: int) -> int:
-        """Memory of all sums."""
-        return 16 * n_groups * n_genes
+        """Memory of all sums, without squares."""
+        return 8 * n_groups * n_genes
 
     def add(self, profiles: NDArray[np.float32], groups: NDArray[np.int64]) -> None:
         """Add profiles.
@@ -70,7 +72,8 @@ class ProfileSums:
         ones = np.ones(len(rows), np.int64)
         into = sp.csr_matrix((ones, (groups[rows], np.arange(len(rows)))), (len(self.counts), len(rows)))
         self._sums += into @ np.rint(wide * _SCALE).astype(np.int64)
-        self._squares += into @ np.rint(wide * wide * _SCALE).astype(np.int64)
+        if self._squares is not None:
+            self._squares += into @ np.rint(wide * wide * _SCALE).astype(np.int64)
 
     def mean(self, group: int) -> NDArray[np.float64]:
         """(n_genes,) mean of a group, NaN where it has no profile."""
@@ -80,6 +83,8 @@ class ProfileSums:
 
     def moments(self, group: int) -> Moments:
         """Mean and variance of a group that has profiles."""
+        if self._squares is None:
+            raise InternalError("Variances were asked of sums without squares.")
         n, mean = int(self.counts[group]), self.mean(group)
         variance = (self._squares[group] / _SCALE - n * mean * mean) / max(n - 1, 1)
         return Moments(n, mean, np.maximum(variance, 0.0))

@@ -142,7 +142,7 @@ def _shared(
 def _moments(
     source: CellSource, controls: NDArray[np.int64], panel: Panel, places: NDArray[np.int64], how: PerturbOptions
 ) -> Moments:
-    sums = ProfileSums(1, len(places))
+    sums = ProfileSums(1, len(places), squares=True)
     for part in rows_of(source, controls, panel, how.values):
         groups = np.where(part.faults == CellFault.NONE, 0, -1)
         sums.add(part.values[:, places].toarray(), groups)

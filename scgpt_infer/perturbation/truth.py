@@ -83,7 +83,7 @@ def measured(source: CellSource, column: str, labels: dict[str, Combination], pa
     words, codes = np.unique(source.cell_column(column), return_inverse=True)
     group_of = np.array([place[labels[word].ids] if word in labels else -1 for word in words.tolist()], np.int64)
     groups = group_of[codes]
-    sums = ProfileSums(len(keys), len(panel.ids))
+    sums = ProfileSums(len(keys), len(panel.ids), squares=True)
     for part in rows_of(source, np.flatnonzero(groups >= 0), panel, values):
         good = np.where(part.faults == CellFault.NONE, groups[part.rows], -1)
         sums.add(part.values.toarray(), good)
