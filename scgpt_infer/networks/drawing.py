@@ -12,11 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from scgpt_infer.networks.metagenes import igraph_there
 from scgpt_infer.networks.network import GeneNetwork
 from scgpt_infer.networks.placing import Places, places
 from scgpt_runtime.errors import MissingDependencyError
 
-__all__ = ["SHOWN_EDGES", "picture"]
+__all__ = ["SHOWN_EDGES", "matplotlib_there", "picture"]
 
 SHOWN_EDGES = 250
 """Edges of a picture: more than these cannot be told apart on a page."""
@@ -53,6 +54,24 @@ class _Shown:
     weights: NDArray[np.float64]
 
 
+def matplotlib_there() -> Any:
+    """The package matplotlib, and that igraph is there too.
+
+    Raises
+    ------
+    MissingDependencyError
+        One is not installed.
+    """
+    igraph_there()
+    try:
+        import matplotlib.figure
+    except ImportError as error:
+        raise MissingDependencyError(
+            'Drawing needs matplotlib, which is not installed: pip install "scgpt-infer[networks]".'
+        ) from error
+    return matplotlib
+
+
 def picture(network: GeneNetwork, form: Literal["png", "svg"] = "png", edges: int = SHOWN_EDGES) -> bytes:
     """Draw the strongest edges of a network, and the genes that they join.
 
@@ -70,18 +89,12 @@ def picture(network: GeneNetwork, form: Literal["png", "svg"] = "png", edges: in
     MissingDependencyError
         matplotlib or igraph is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            'Drawing needs matplotlib, which is not installed: pip install "scgpt-infer[networks]".'
-        ) from error
+    matplotlib = matplotlib_there()
     shown = _strongest(network, edges)
     where = places(len(shown.genes), shown.ends, np.maximum(np.abs(shown.weights), 1e-6))
     where = where - where.min(axis=0)
     size = where.max(axis=0) + np.array([1.6, 2.2])
-    figure = Figure(figsize=tuple(np.maximum(size * _UNIT, (5.0, 3.0))), dpi=_DPI)
+    figure = matplotlib.figure.Figure(figsize=tuple(np.maximum(size * _UNIT, (5.0, 3.0))), dpi=_DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_aspect("equal")
@@ -113,7 +126,9 @@ def _edges(axes: Any, network: GeneNetwork, shown: _Shown, where: Places) -> Non
     share = (strength - strength.min()) / spread if spread > 0 else np.ones(len(strength))
     colours = np.where(shown.weights >= 0, _UP, _DOWN) if network.directed else np.full(len(share), "#9aa5b0")
     if not network.directed:
-        axes.add_collection(LineCollection(list(where[shown.ends]), colors=colours, linewidths=0.6 + 1.6 * share, zorder=1))
+        axes.add_collection(
+            LineCollection(list(where[shown.ends]), colors=colours, linewidths=0.6 + 1.6 * share, zorder=1)
+        )
         return
     for (source, target), colour, wide in zip(shown.ends.tolist(), colours.tolist(), share.tolist(), strict=True):
         arrow = {"arrowstyle": "-|>", "color": colour, "lw": 0.6 + 1.4 * wide, "shrinkA": 6, "shrinkB": 6, "alpha": 0.8}

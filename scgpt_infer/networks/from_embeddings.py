@@ -18,7 +18,7 @@ from scgpt_infer.gene_vectors.groups import Groups, groups_of
 from scgpt_infer.model import Say, cells_of
 from scgpt_infer.networks.asked import EmbeddingNetworkOptions
 from scgpt_infer.networks.expression import Expression, expression
-from scgpt_infer.networks.metagenes import metagenes
+from scgpt_infer.networks.metagenes import igraph_there, metagenes
 from scgpt_infer.networks.network import GeneNetwork, GroupScores
 from scgpt_infer.networks.scoring import group_scores
 from scgpt_infer.networks.similarity import Edges, near_edges, strong_edges, unit
@@ -100,6 +100,7 @@ def from_embeddings(
             "--variable and --by (variable, by) are about cells, and no file of cells was named. Name one, or leave "
             "them out."
         )
+    igraph_there()  # before cells are read
     seen: _Seen | None = None
     if cells is None:
         bundle, vocabulary = _opened(model, options, cache_dir, say)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scgpt_infer.networks.similarity import Edges
 from scgpt_runtime.errors import MissingDependencyError
 
-__all__ = ["metagenes", "seeded_igraph"]
+__all__ = ["igraph_there", "metagenes", "seeded_igraph"]
 
 
 def metagenes(edges: Edges, n_genes: int, resolution: float, min_genes: int, seed: int) -> NDArray[np.int32]:
@@ -55,14 +55,13 @@ def metagenes(edges: Edges, n_genes: int, resolution: float, min_genes: int, see
     return _numbered(np.array(found.membership, np.int64), min_genes)
 
 
-@contextmanager
-def seeded_igraph(seed: int) -> Iterator[Any]:
-    """Give igraph, whose draws come from this seed for the time being.
+def igraph_there() -> Any:
+    """The package igraph.
 
     Raises
     ------
     MissingDependencyError
-        igraph is not installed.
+        It is not installed.
     """
     try:
         import igraph
@@ -71,6 +70,13 @@ def seeded_igraph(seed: int) -> Iterator[Any]:
             "Metagenes and pictures of networks need igraph, which is not installed: pip install "
             '"scgpt-infer[networks]".'
         ) from error
+    return igraph
+
+
+@contextmanager
+def seeded_igraph(seed: int) -> Iterator[Any]:
+    """Give igraph, whose draws come from this seed for the time being; errors as for `igraph_there`."""
+    igraph = igraph_there()
     igraph.set_random_number_generator(random.Random(seed))
     try:
         yield igraph

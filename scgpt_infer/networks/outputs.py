@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scgpt_infer.interrupts import deferred, honour
 from scgpt_infer.networks.document import json_text
-from scgpt_infer.networks.drawing import picture
+from scgpt_infer.networks.drawing import matplotlib_there, picture
 from scgpt_infer.networks.graphml import graphml
 from scgpt_infer.networks.network import GeneNetwork
 from scgpt_infer.networks.tables import edge_table, gene_sets, gene_table, score_table
@@ -38,6 +38,8 @@ def check_outputs(outputs: Sequence[Path | str]) -> tuple[Path, ...]:
     ------
     OutputError
         One cannot appear, has a suffix of no format, or is named twice.
+    MissingDependencyError
+        A picture is wanted, and a package that draws is not installed.
     """
     if not outputs:
         raise OutputError(f"No output was named. Name files ({', '.join(FORMATS)}), or a new folder for all of them.")
@@ -45,6 +47,8 @@ def check_outputs(outputs: Sequence[Path | str]) -> tuple[Path, ...]:
     for path in paths:
         if paths.count(path) > 1:
             raise OutputError(f"{path} is named twice. Give each output a name of its own.")
+        if path.suffix.lower() in ("", ".png", ".svg"):
+            matplotlib_there()
         if not path.suffix:
             check_output(path)
             continue

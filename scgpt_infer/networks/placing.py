@@ -69,7 +69,8 @@ def _apart(inside: Places) -> Places:
             break
         push = np.where(distance < 1, (1 - distance) / np.maximum(distance, 1e-3), 0)
         found = found + 0.3 * (steps * push[:, :, None]).sum(axis=1)
-    return found * _NAME
+    pushed: Places = found * _NAME
+    return pushed
 
 
 def _rows(laid: list[Places]) -> list[Places]:

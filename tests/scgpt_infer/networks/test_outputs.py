@@ -3,6 +3,7 @@
 import csv
 import json
 import struct
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +14,7 @@ from jsonschema import Draft202012Validator
 from scgpt_infer import schema
 from scgpt_infer.networks import GeneNetwork, GroupScores
 from scgpt_infer.networks.outputs import check_outputs, write
-from scgpt_runtime.errors import GenesError, OutputError
+from scgpt_runtime.errors import GenesError, MissingDependencyError, OutputError
 
 RECORD = {
     "version": "0.1.0",
@@ -160,3 +161,13 @@ def test_names_that_cannot_be_are_refused_before_the_work(tmp_path):
     }.items():
         with pytest.raises(OutputError, match=told):
             check_outputs([tmp_path / name for name in wrong])
+
+
+@pytest.mark.parametrize("package", ["igraph", "matplotlib"])
+def test_a_package_that_draws_is_missed_before_the_work(package, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=r"scgpt-infer\[networks\]"):
+        check_outputs([tmp_path / "net.png"])
+    assert check_outputs([tmp_path / "net.graphml"])
