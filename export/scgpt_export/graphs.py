@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scgpt_export.reference import Layer, ScGPT
+from scgpt_export.reference import BATCH_NORM_EPS, DomainNorm, Layer, ScGPT
 from scgpt_runtime.manifest import TokenizerSettings
 
 __all__ = [
@@ -57,6 +57,24 @@ class ValueLevels(nn.Module):
         return encoded
 
 
+class DomainTables(nn.Module):
+    """Batch norm with the statistics of each cell's own batch label, as two tables with a row a label."""
+
+    mean: Tensor
+    factor: Tensor
+
+    def __init__(self, norm: DomainNorm) -> None:
+        super().__init__()
+        variance = torch.stack([bn.get_buffer("running_var") for bn in norm.bns])
+        self.register_buffer("mean", torch.stack([bn.get_buffer("running_mean") for bn in norm.bns]))
+        self.register_buffer("factor", 1 / torch.sqrt(variance + BATCH_NORM_EPS))
+
+    def forward(self, x: Tensor, batch: Tensor) -> Tensor:
+        """Embeddings (cells, tokens, dim) and labels (cells,) to normed embeddings."""
+        mean, factor = look_up(self.mean, batch), look_up(self.factor, batch)  # (cells, dim)
+        return (x - mean[:, None]) * factor[:, None]
+
+
 class Stack(nn.Module):
     """All layers, for all tokens."""
 
@@ -89,7 +107,7 @@ class TokensGraph(nn.Module):
         self.values = ValueLevels(model.value_encoder, settings.levels) if binned else model.value_encoder
         self.scaling = model.config.value_style == "scaling"
         self.bn = model.bn
-        self.dsbn = model.dsbn
+        self.dsbn = None if model.dsbn is None else DomainTables(model.dsbn)
         self.stack: nn.Module = Stack(model.transformer_encoder.layers)
 
     def embedded(self, ids: Tensor, values: Tensor, batch: Tensor | None) -> Tensor:
@@ -100,7 +118,7 @@ class TokensGraph(nn.Module):
         x: Tensor = genes * encoded.unsqueeze(-1) if self.scaling else genes + encoded
         if self.bn is not None:
             x = self.bn(x.transpose(1, 2)).transpose(1, 2)
-        return x if self.dsbn is None else self.dsbn(x, None if batch is None else batch.long())
+        return x if self.dsbn is None or batch is None else self.dsbn(x, batch)
 
     def forward(self, ids: Tensor, values: Tensor, lengths: Tensor, batch: Tensor | None = None) -> Tensor:
         """Hidden states (cells, tokens, dim); what stands at padding means nothing."""

@@ -102,7 +102,7 @@ def test_a_model_without_batches_embeds_as_embed_does_and_says_so(file, toy_mode
 
 
 def test_a_model_with_batches_wants_the_column_and_names_what_there_is(cells, labelled_model):
-    with pytest.raises(OptionError, match="obs has kind, day.*day1, day2, day3"):
+    with pytest.raises(OptionError, match=r"obs has kind, day.*day1, day2, day3"):
         si.integrate(cells, model=labelled_model)
     with pytest.raises(CellsError, match="no column"):
         si.integrate(cells, model=labelled_model, batch="lane")
