@@ -10,10 +10,12 @@ import click
 
 from scgpt_infer.cli.embed import bad_cells
 from scgpt_infer.cli.options import (
+    batch_options,
     cells_options,
     engine_options,
     json_option,
     model_option,
+    names_of_batches,
     path_type,
     quiet_option,
     words_of,
@@ -62,6 +64,7 @@ Examples:
     show_default=True,
     help="The cell's own scale, without or with zeros weighed in, or the model's bins.",
 )
+@batch_options
 @click.option("--cells", "chosen", help="Names of the cells that are wanted, with commas.  [default: all]")
 @click.option("--cells-file", type=path_type, help="The same from a text file, one a line.")
 @click.option("--key", help="Name under obsm of an .h5ad.  [default: X_scGPT_imputed; X_scGPT_demo_imputed for demo]")
@@ -80,6 +83,9 @@ def command(
     predict_from: Any,
     hide: Any,
     units: Any,
+    batch: str | None,
+    batch_map: Path | None,
+    batch_fallback: str | None,
     chosen: str | None,
     cells_file: Path | None,
     quiet: bool,
@@ -92,11 +98,14 @@ def command(
     that the model does not know is told: exit code 3.
     """
     from scgpt_infer.imputation import ImputeOptions
+    from scgpt_infer.integration import IntegrateOptions
 
     genes = _names(only, genes_file, "--only", "--genes-file", "gene")
     if not genes:
         raise click.UsageError("No gene was asked for: give --only A,B or --genes-file FILE.")
-    how = ImputeOptions(predict_from, hide, units, _names(chosen, cells_file, "--cells", "--cells-file", "cell"))
+    names = _names(chosen, cells_file, "--cells", "--cells-file", "cell")
+    batches = IntegrateOptions(batch, names_of_batches(batch_map), batch_fallback)
+    how = ImputeOptions(predict_from, hide, units, names, batches)
     options = EmbedOptions(**settings)  # the remaining options are its fields, one to one
     if output is None and not options.in_place:
         raise click.UsageError("Nowhere to write: give -o OUTPUT (.json, .jsonl, .h5ad, .csv or .parquet).")

@@ -3,14 +3,15 @@
 It opens no model and reads no cells.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from scgpt_infer.abilities import require
+from scgpt_infer.integration import IntegrateOptions
 from scgpt_runtime.errors import BundleError, OptionError
 from scgpt_runtime.manifest import Manifest
 
-__all__ = ["Hide", "ImputeOptions", "PredictFrom", "Units", "settled", "tells_zeros"]
+__all__ = ["Hide", "ImputeOptions", "PredictFrom", "Units", "needs_batch", "settled", "tells_zeros"]
 
 PredictFrom = Literal["tokens", "embedding"]
 Hide = Literal["together", "each", "none"]
@@ -18,8 +19,6 @@ Units = Literal["values", "expected", "bins"]
 
 HEADS = {"tokens": ("tokens", "expression"), "embedding": ("embed", "mvc")}
 """Graphs that each way of predicting needs."""
-
-_FED = {"tokens": {"hidden"}, "embedding": {"cell", "ids"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,8 @@ class ImputeOptions:
         in, for models that tell how probable they are; ``bins``: as the model tells them.
     cells
         Names of the cells that are wanted; empty: all.
+    batches
+        Where the batch of each cell stands, for a model that has batch labels.
 
     Raises
     ------
@@ -51,6 +52,7 @@ class ImputeOptions:
     hide: Hide | None = None
     units: Units = "values"
     cells: tuple[str, ...] = ()
+    batches: IntegrateOptions = field(default_factory=IntegrateOptions)
 
     def __post_init__(self) -> None:
         allowed = {"predict_from": (None, *get_args(PredictFrom)), "hide": (None, *get_args(Hide))}
@@ -83,7 +85,7 @@ def settled(how: ImputeOptions, manifest: Manifest) -> ImputeOptions:
             f"The model {manifest.name} cannot impute from {source}: it has no {HEADS[source][1]} head. It can impute "
             f"from {able[0]} (--from, predict_from)."
         )
-    _check_feed(manifest, source)
+    _check_feed(manifest, source, how.batches)
     if how.units == "expected" and not tells_zeros(manifest, HEADS[source][1]):
         raise OptionError(
             f"The model {manifest.name} does not tell how probable it is that a gene is expressed, so there is no "
@@ -102,11 +104,26 @@ def tells_zeros(manifest: Manifest, head: str) -> bool:
     return any(spec.name == "nonzero" for graph in manifest.graphs if graph.task == head for spec in graph.outputs)
 
 
-def _check_feed(manifest: Manifest, source: str) -> None:
-    head = HEADS[source][1]
-    more = {spec.name for graph in manifest.graphs if graph.task == head for spec in graph.inputs} - _FED[source]
-    if more:
+def needs_batch(manifest: Manifest, source: str) -> bool:
+    """Whether a cell's batch has a part in what is predicted from this source."""
+    graphs = [graph for graph in manifest.graphs if graph.task in HEADS[source]]
+    return any(spec.name == "batch" for graph in graphs for spec in graph.inputs)
+
+
+def _check_feed(manifest: Manifest, source: str, batches: IntegrateOptions) -> None:
+    if manifest.modalities:
         raise BundleError(
-            f"The {head} head of {manifest.name} asks for {', '.join(sorted(more))} of each cell, which impute does "
-            "not take: it is for models that were trained without batch labels and modalities."
+            f"The model {manifest.name} is of several modalities: take scgpt-infer multiomic with --predict "
+            "(scgpt_infer.multiomic), which predicts features of any of them."
+        )
+    needed = needs_batch(manifest, source)
+    if needed and batches.batch is None:
+        raise OptionError(
+            f"The model {manifest.name} has batch labels, so it needs the batch of each cell. Name its column of obs "
+            f"(--batch, batches=IntegrateOptions(batch=...)). The model knows {', '.join(manifest.batches)}."
+        )
+    if batches.batch is not None and not needed:
+        raise OptionError(
+            f"The model {manifest.name} has no batch labels, so its values do not depend on a cell's batch. Leave "
+            "--batch, --batch-map and --batch-fallback out."
         )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scgpt_infer.imputation.asked import Hide
 from scgpt_infer.imputation.scale import edges_of
+from scgpt_infer.integration.answering import with_labels
 from scgpt_runtime.cells import CellBlock, CellFault, TokenBlock
 from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.manifest import TokenizerSettings
@@ -56,6 +57,8 @@ class Hiding:
         Size of the vocabulary.
     scaled
         Whether the edges between bins are wanted.
+    labels
+        (n_cells,) int32 batch of each cell, negative for none; None where the model has no batch labels.
     known
         What is known of the rows that were made and not yet answered, by their first row.
     """
@@ -66,6 +69,7 @@ class Hiding:
     settings: TokenizerSettings
     n_tokens: int
     scaled: bool
+    labels: NDArray[np.int32] | None = None
     known: dict[int, Rows] = field(default_factory=dict)
 
     @property
@@ -120,7 +124,13 @@ class Hiding:
         if self.scaled:
             self.known[block.first_row] = replace(known, edges=self._edges(block, faults))
         tokens = replace(tokens, faults=faults)
-        return tokens if self.hide == "none" else self._with_masks(block, tokens)
+        told = tokens if self.hide == "none" else self._with_masks(block, tokens)
+        labels = self.labels_of(block.first_row, block.n_cells)
+        return told if labels is None else with_labels(told, labels)
+
+    def labels_of(self, first_row: int, n_rows: int) -> NDArray[np.int32] | None:
+        """(n_rows,) batch of each row."""
+        return None if self.labels is None else self.labels[(first_row + np.arange(n_rows)) // self.rows_each]
 
     def _with_masks(self, block: CellBlock, tokens: TokenBlock) -> TokenBlock:
         mask = self.settings.mask_code if self.settings.value_style == "binned" else self.settings.mask_value

@@ -22,6 +22,8 @@ from scgpt_infer.imputation.chosen import ChosenCells, rows_of
 from scgpt_infer.imputation.hiding import Hiding
 from scgpt_infer.imputation.predicting import Imputer, MaskedPredictions
 from scgpt_infer.imputation.summary import Imputed
+from scgpt_infer.integration import CellBatches
+from scgpt_infer.integration.batches import label_cells
 from scgpt_infer.job import Job, check_inplace
 from scgpt_infer.model import Say, cells_of
 from scgpt_infer.options import EmbedOptions
@@ -30,6 +32,7 @@ from scgpt_infer.readers import CellSource
 from scgpt_infer.run import Progress
 from scgpt_infer.tasks.impute import NONZERO, Imputation
 from scgpt_infer.wanted import WantedGenes, wanted_genes
+from scgpt_infer.writers.sink import Record
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.errors import OptionError, OutputError
@@ -156,10 +159,19 @@ def _opened(
         how = settled(how, bundle.manifest)
         options = replace(options, key=options.key or f"{bundle.manifest.key}_imputed")
         wanted = wanted_genes(genes, bundle.vocabulary(), options.genes)
+        batches = _batches(source, bundle, how)
         if options.gene_col is not None:
             source.gene_column(options.gene_col)
         with _engine(bundle, wanted, how, options, models.lasting_cache(cache_dir), say) as (engine, fold):
-            yield _job(bundle, engine, fold, source, wanted, how, options), wanted, how
+            yield _job(bundle, engine, fold, source, wanted, how, options, batches), wanted, how
+
+
+def _batches(source: CellSource, bundle: Bundle, how: ImputeOptions) -> CellBatches | None:
+    """The batch of each cell; None where the model has no batch labels."""
+    if how.batches.batch is None:
+        return None
+    names = source.cell_column(how.batches.batch)
+    return label_cells(names, bundle.manifest.batches, how.batches, f"the model {bundle.manifest.name}")
 
 
 @contextmanager
@@ -175,7 +187,8 @@ def _engine(
         mask = settings.mask_code if settings.value_style == "binned" else settings.mask_value
         width = len(wanted.ids) if how.hide == "together" else 1
         fold = MaskedPredictions(width, mask, tells_zeros(bundle.manifest, head))
-    with Engine.open(bundle, asked, graph, cache_dir, say, fold) as engine:
+    labelled = how.batches.batch is not None
+    with Engine.open(bundle, asked, graph, cache_dir, say, fold, labelled) as engine:
         _check_room(engine, wanted, how)
         if fold is not None:
             fold.head = engine.head(head)
@@ -190,21 +203,24 @@ def _job(
     wanted: WantedGenes,
     how: ImputeOptions,
     options: EmbedOptions,
+    batches: CellBatches | None,
 ) -> Job:
     vocabulary, manifest = engine.vocabulary, bundle.manifest
     match = choose(source.gene_names, vocabulary, options.genes, options.gene_col, options.min_match)
     scaled = how.units != "bins" and manifest.tokenizer.value_style == "binned"
     columns = _taking_part(match.columns, bundle)
     ids, order = np.unique(wanted.ids, return_inverse=True)
-    hiding = Hiding(columns, ids, how.hide or "together", engine.settings, len(vocabulary), scaled)
+    labels = None if batches is None else batches.labels
+    hiding = Hiding(columns, ids, how.hide or "together", engine.settings, len(vocabulary), scaled, labels)
     decoder = engine.head("mvc") if fold is None else None
     imputer = Imputer(engine, hiding, order, decoder, how.units == "expected")
     names = tuple(vocabulary.tokens[token] for token in wanted.ids.tolist())
-    told = {
+    told: Record = {
         "impute_from": how.predict_from or "",
         "impute_hide": how.hide or "",
         "impute_units": how.units,
         "impute_genes": len(names),
+        **({} if batches is None else batches.facts),
     }
     facts = Facts(bundle, engine, source, match, options)
     task = Imputation(told)

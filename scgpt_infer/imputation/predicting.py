@@ -17,7 +17,7 @@ from scgpt_runtime.answering import GraphRunner
 from scgpt_runtime.batching import unpacked
 from scgpt_runtime.cells import AnyBatch, CellBlock, CellFault, Result
 from scgpt_runtime.engine import Engine
-from scgpt_runtime.errors import InternalError
+from scgpt_runtime.errors import BundleError, InternalError
 
 __all__ = ["Imputer", "MaskedPredictions"]
 
@@ -68,7 +68,12 @@ class MaskedPredictions:
             _, firsts = np.unique(tokens.ids[own][masks], return_index=True)
             places[row] = masks[firsts]
         hidden = answers["hidden"][np.arange(tokens.n_cells)[:, None], places]  # (n_cells, width, dim)
-        return self.head.feed({"hidden": np.ascontiguousarray(hidden)})
+        fed: dict[str, NDArray[Any]] = {"hidden": np.ascontiguousarray(hidden)}
+        if any(spec.name == "batch" for spec in self.head.inputs):
+            if tokens.labels is None:
+                raise BundleError("Cells that are packed have no batch labels here: take --provider cpu (provider).")
+            fed["batch"] = tokens.labels
+        return self.head.feed(fed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +154,15 @@ class Imputer:
         cell = np.ascontiguousarray(result.outputs["cell"])  # (n_rows, dim)
         genes = self.hiding.genes_of(result.first_row, len(cell))
         kind = np.uint16 if self.hiding.n_tokens <= 0xFFFF else np.uint32
+        labels = self.hiding.labels_of(result.first_row, len(cell))
         step = max(1, _NUMBERS // (genes.shape[1] * cell.shape[1]))
-        parts = [
-            decoder.feed({"cell": cell[rows], "ids": np.ascontiguousarray(genes[rows], kind)})
-            for rows in (slice(start, start + step) for start in range(0, len(cell), step))
-        ]
+        parts = []
+        for start in range(0, len(cell), step):
+            rows = slice(start, start + step)
+            fed: dict[str, NDArray[Any]] = {"cell": cell[rows], "ids": np.ascontiguousarray(genes[rows], kind)}
+            if labels is not None and any(spec.name == "batch" for spec in decoder.inputs):
+                fed["batch"] = np.maximum(labels[rows], 0)
+            parts.append(decoder.feed(fed))
         told = {name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in parts[0]}
         for numbers in told.values():
             numbers[result.faults != CellFault.NONE] = np.nan

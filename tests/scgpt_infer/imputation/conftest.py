@@ -17,9 +17,11 @@ from scgpt_infer.options import EmbedOptions
 from scgpt_runtime.bundle import Bundle
 
 N_CELLS, N_GENES = 40, 60
-EMPTY, NAN, POOR = 5, 7, 11
+EMPTY, NAN, POOR, STRAY = 5, 7, 11, 13
 WANTED = (12, 3, 40)
 """Places of the genes that tests ask for; the cell POOR expresses these alone."""
+
+DAYS = ("day1", "day2", "day3")
 
 PLAIN = EmbedOptions(provider="cpu", precision="fp32")
 """What runs the same everywhere."""
@@ -31,14 +33,15 @@ def genes(tiny_bundle) -> list[str]:
     return [name for name in names if not name.startswith("<")][:N_GENES]
 
 
-@pytest.fixture(scope="session")
-def zeros_checkpoint(genes, tmp_path_factory) -> Path:
+def write_model(folder: Path, genes: list[str], **config) -> Path:
     """A random model that takes genes without a value and tells zero from non-zero."""
-    folder = tmp_path_factory.mktemp("zeros")
     tokens = [*genes, "<pad>", "<cls>", "<eoc>"]
     torch.manual_seed(0)
     sizes = {"dim": 32, "n_heads": 4, "d_hid": 32, "n_layers": 2}
-    model = ScGPT(ModelConfig(len(tokens), **sizes, pad_id=len(genes), mvc=True, explicit_zero=True))
+    model = ScGPT(ModelConfig(len(tokens), **sizes, pad_id=len(genes), mvc=True, explicit_zero=True, **config))
+    for name, statistics in model.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            statistics.uniform_(0.5, 1.5)
     args = {
         "embsize": 32,
         "nheads": 4,
@@ -54,14 +57,34 @@ def zeros_checkpoint(genes, tmp_path_factory) -> Path:
     }
     (folder / "args.json").write_text(json.dumps(args))
     (folder / "vocab.json").write_text(json.dumps({name: number for number, name in enumerate(tokens)}))
+    (folder / "batches.json").write_text(json.dumps(DAYS))
     torch.save(model.state_dict(), folder / "best_model.pt")
     return folder
+
+
+@pytest.fixture(scope="session")
+def zeros_checkpoint(genes, tmp_path_factory) -> Path:
+    return write_model(tmp_path_factory.mktemp("zeros"), genes)
 
 
 @pytest.fixture(scope="session")
 def zeros_bundle(zeros_checkpoint, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("bundle") / "zeros"
     export(load(zeros_checkpoint), output, ExportOptions(("fp32",)))
+    return output
+
+
+@pytest.fixture(scope="session")
+def days_checkpoint(genes, tmp_path_factory) -> Path:
+    """The same with statistics and vectors of batches, as scGPT's tutorial on integration trains it."""
+    return write_model(tmp_path_factory.mktemp("days"), genes, norm="dsbn", batch_labels=True, n_batches=len(DAYS))
+
+
+@pytest.fixture(scope="session")
+def days_bundle(days_checkpoint, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("bundle") / "days"
+    checkpoint = load(days_checkpoint, batches=days_checkpoint / "batches.json")
+    export(checkpoint, output, ExportOptions(("fp32",)))
     return output
 
 
@@ -73,7 +96,9 @@ def _cells(genes) -> ad.AnnData:
     dense[NAN, 1] = np.nan
     dense[POOR] = 0
     dense[POOR, list(WANTED)] = (3, 1, 2)
-    obs = pd.DataFrame({"kind": ["a", "b"] * (N_CELLS // 2)}, [f"cell-{row}" for row in range(N_CELLS)])
+    days = np.array(DAYS, object)[np.arange(N_CELLS) % 3]
+    days[STRAY] = None
+    obs = pd.DataFrame({"day": days}, [f"cell-{row}" for row in range(N_CELLS)])
     return ad.AnnData(sparse.csr_matrix(dense), obs=obs, var=pd.DataFrame(index=[*genes, "unknown-1", "unknown-2"]))
 
 

@@ -1,20 +1,24 @@
 """Values of chosen genes: against the reference model, and what they depend on."""
 
+import json
+
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import sparse
 
 from scgpt_export.checkpoint import load
-from scgpt_infer.imputation import ImputeOptions, edges_of, impute
+from scgpt_infer.imputation import ImputeOptions, edges_of, impute, impute_file
+from scgpt_infer.integration import IntegrateOptions
 from scgpt_infer.options import EmbedOptions
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import CellBlock, CellFault
 from scgpt_runtime.errors import BundleError, CellsError, GenesError, OptionError
 from scgpt_runtime.tokenizer import tokenize
 
-from .conftest import EMPTY, N_GENES, NAN, PLAIN, POOR, WANTED
+from .conftest import EMPTY, N_GENES, NAN, PLAIN, POOR, STRAY, WANTED
 
 BINS = ImputeOptions(units="bins")
 GOOD = (0, 1, 20, 39)
@@ -35,7 +39,7 @@ def changed(cells, change) -> ad.AnnData:
     return other
 
 
-def by_hand(checkpoint, model, counts, genes):
+def by_hand(checkpoint, model, counts, label=None):
     """What the reference says of one cell whose wanted genes are masked, from tokens and from the embedding."""
     settings, vocabulary = Bundle.open(model).manifest.tokenizer, Bundle.open(model).vocabulary()
     seen = counts.copy()
@@ -50,7 +54,8 @@ def by_hand(checkpoint, model, counts, genes):
     values = torch.from_numpy(levels[[settings.cls_code, *(codes[token] for token in ids)]])[None]
     where = torch.tensor([settings.cls_id, *ids])[None]
     with torch.no_grad():
-        output = load(checkpoint).model()(where, values, torch.zeros_like(where, dtype=torch.bool), mvc=True)
+        batch = None if label is None else torch.tensor([label])
+        output = load(checkpoint).model()(where, values, torch.zeros_like(where, dtype=torch.bool), batch, mvc=True)
     places = [1 + ids.index(token) for token in WANTED]
     return {
         name: numbers[0, places].numpy()
@@ -73,13 +78,39 @@ def test_values_are_those_of_the_reference(either, cells, wanted, predict_from, 
     how = ImputeOptions(predict_from=predict_from, hide="together", units="bins")
     found = impute(cells, model=model, genes=wanted, how=how, options=PLAIN)
     for row in GOOD:
-        expected = by_hand(checkpoint, model, cells.X[row].toarray().ravel(), wanted)
+        expected = by_hand(checkpoint, model, cells.X[row].toarray().ravel())
         np.testing.assert_allclose(found.obsm["X_scGPT_imputed"][row], expected[f"{head}_output"], atol=1e-4)
         if f"{head}_zero_probs" in expected:
             told_zeros = found.obsm["X_scGPT_imputed_nonzero"][row]
             np.testing.assert_allclose(told_zeros, expected[f"{head}_zero_probs"], atol=1e-5)
     assert list(found.uns["X_scGPT_imputed_genes"]) == wanted
     assert ("X_scGPT_imputed_nonzero" in found.obsm) == (f"{head}_zero_probs" in expected)
+
+
+@pytest.mark.parametrize(("predict_from", "head"), [("tokens", "mlm"), ("embedding", "mvc")])
+def test_a_model_with_batches_is_told_the_batch_of_each_cell(
+    days_checkpoint, days_bundle, cells, wanted, predict_from, head
+):
+    how = ImputeOptions(predict_from, "together", "bins", batches=IntegrateOptions("day"))
+    found = impute(cells, model=days_bundle, genes=wanted, how=how, options=PLAIN)
+    for row in GOOD:
+        expected = by_hand(days_checkpoint, days_bundle, cells.X[row].toarray().ravel(), row % 3)
+        np.testing.assert_allclose(found.obsm["X_scGPT_imputed"][row], expected[f"{head}_output"], atol=1e-4)
+    assert np.isnan(found.obsm["X_scGPT_imputed"][STRAY]).all()
+    each = ImputeOptions(hide="each", units="bins", batches=IntegrateOptions("day"))
+    alone = ImputeOptions(units="bins", batches=IntegrateOptions("day"))
+    first = told(cells, days_bundle, wanted, each)[:, 0]
+    np.testing.assert_allclose(first, told(cells, days_bundle, wanted[:1], alone)[:, 0], atol=1e-4)
+
+
+def test_batches_are_asked_for_where_they_count_and_refused_where_not(days_bundle, zeros_bundle, cells, wanted):
+    with pytest.raises(OptionError, match=r"needs the batch of each cell.*day1, day2, day3"):
+        impute(cells, model=days_bundle, genes=wanted)
+    with pytest.raises(OptionError, match="has no batch labels"):
+        impute(cells, model=zeros_bundle, genes=wanted, how=ImputeOptions(batches=IntegrateOptions("day")))
+    cells.obs["day"] = "day9"
+    with pytest.raises(CellsError, match="day9"):
+        impute(cells, model=days_bundle, genes=wanted, how=ImputeOptions(batches=IntegrateOptions("day")))
 
 
 def test_what_is_measured_of_a_hidden_gene_has_no_part_in_it(either, cells, wanted):
@@ -132,8 +163,6 @@ def test_cells_do_not_depend_on_their_company(either, cells, wanted):
 
 @pytest.mark.parametrize("hide", ["together", "each"])
 def test_bad_cells_have_their_reason(tiny_bundle, cells, wanted, tmp_path, hide):
-    from scgpt_infer.imputation import impute_file
-
     cells.write_h5ad(tmp_path / "cells.h5ad")
     output = tmp_path / "values.json"
     done = impute_file(tmp_path / "cells.h5ad", output, tiny_bundle, wanted, PLAIN, ImputeOptions(hide=hide))
@@ -203,6 +232,30 @@ def test_chosen_cells_are_those_that_are_named(tiny_bundle, cells, wanted):
     )
     with pytest.raises(CellsError, match="no cell named nobody"):
         impute(cells, model=tiny_bundle, genes=wanted, how=ImputeOptions(cells=("nobody",)), options=PLAIN)
+
+
+def test_every_format_holds_probabilities_too(zeros_bundle, cells, wanted, tmp_path):
+    cells.obs = cells.obs.drop(columns="day")
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    for name in ("out.csv", "out.parquet", "out.jsonl", "out.h5ad", "again.h5ad"):
+        done = impute_file(tmp_path / "cells.h5ad", tmp_path / name, zeros_bundle, wanted, PLAIN)
+    assert done.nonzero
+    found = ad.read_h5ad(tmp_path / "out.h5ad")
+    values, nonzero = found.obsm["X_scGPT_imputed"], found.obsm["X_scGPT_imputed_nonzero"]
+    assert ((nonzero[0] > 0) & (nonzero[0] < 1)).all()
+    names = [*wanted, *(f"{gene}_nonzero" for gene in wanted)]
+    both = np.hstack([values, nonzero])
+    np.testing.assert_array_equal(pd.read_parquet(tmp_path / "out.parquet")[names].to_numpy(), both)
+    np.testing.assert_array_equal(pd.read_csv(tmp_path / "out.csv")[names].to_numpy(np.float32), both)
+    lines = [json.loads(line)["imputed"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert lines[EMPTY] is None
+    np.testing.assert_array_equal(np.float32(lines[0]["nonzero"]), nonzero[0])
+    in_place = EmbedOptions(provider="cpu", precision="fp32", in_place=True)
+    for _ in range(2):
+        impute_file(tmp_path / "again.h5ad", None, zeros_bundle, wanted[:1], in_place)
+    again = ad.read_h5ad(tmp_path / "again.h5ad")
+    assert again.obsm["X_scGPT_imputed"].shape == (len(cells), 1)
+    assert again.obsm["X_scGPT_imputed_nonzero"].shape == (len(cells), 1)
 
 
 def test_an_embedding_of_the_cells_stays_with_them(tiny_bundle, cells, wanted):
