@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scgpt_infer.cli.options import (
+    batch_options,
     cells_options,
     engine_options,
     json_option,
     model_option,
+    names_of_batches,
     path_type,
     quiet_option,
     words_of,
@@ -39,7 +41,8 @@ Examples:
 """
 
 _EMBEDDINGS = ("neighbours", "threshold", "resolution", "min_genes", "leiden_seed", "by")
-_ATTENTION = ("condition", "control", "against", "top", "compat")
+_BATCHES = ("batch", "batch_map", "batch_fallback")
+_ATTENTION = ("condition", "control", "against", "top", "compat", *_BATCHES)
 
 
 @click.command("grn", short_help="Networks of genes, from gene embeddings or from attention.", epilog=_EXAMPLES)
@@ -82,6 +85,7 @@ _ATTENTION = ("condition", "control", "against", "top", "compat")
     "--compat", is_flag=True, default=None, help="Attention: leave out the first cell of each condition, as scGPT does."
 )
 @click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
+@batch_options
 @cells_options
 @engine_options
 @quiet_option
@@ -114,6 +118,7 @@ def command(
 
 def _asked(settings: dict[str, Any]) -> "EmbeddingNetworkOptions | AttentionOptions":
     """Take the options of networks out of all options."""
+    from scgpt_infer.integration import IntegrateOptions
     from scgpt_infer.networks import AttentionOptions, EmbeddingNetworkOptions
 
     given = {name: settings.pop(name) for name in (*_EMBEDDINGS, *_ATTENTION, "variable")}
@@ -130,7 +135,9 @@ def _asked(settings: dict[str, Any]) -> "EmbeddingNetworkOptions | AttentionOpti
             else f"{words}: for networks from attention alone. Ask for one with --condition COLUMN or --targets GENES."
         )
     if by_attention:
-        return AttentionOptions(targets=targets, only=only, **given)
+        found = {name: given.pop(name, None) for name in _BATCHES}
+        batches = IntegrateOptions(found["batch"], names_of_batches(found["batch_map"]), found["batch_fallback"])
+        return AttentionOptions(targets=targets, only=only, batches=batches, **given)
     return EmbeddingNetworkOptions(only=only, **given)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer.gene_vectors.groups import Groups
+from scgpt_infer.integration.answering import with_labels
 from scgpt_infer.interrupts import honour
 from scgpt_infer.networks.ranks import RankFold
 from scgpt_infer.options import EmbedOptions
@@ -74,6 +75,7 @@ def open_attention(
     options: EmbedOptions,
     cache_dir: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
+    labelled: bool = False,
 ) -> Engine:
     """Open the graph of attention scores for cells of so many genes; errors as for `Engine.open`.
 
@@ -82,7 +84,7 @@ def open_attention(
     length = n_genes + 1
     asked = EngineOptions(**{field.name: getattr(options, field.name) for field in fields(EngineOptions)})
     asked = replace(asked, batch_tokens=length, max_length=length)
-    return Engine.open(bundle, asked, _TASK, cache_dir, say, fold=RankFold(length))
+    return Engine.open(bundle, asked, _TASK, cache_dir, say, RankFold(length), labelled)
 
 
 def attention_scores(
@@ -92,6 +94,7 @@ def attention_scores(
     ids: NDArray[np.int64],
     conditions: Groups,
     *,
+    labels: NDArray[np.int32] | None = None,
     compat: bool = False,
     tick: Callable[[int], None] = lambda cells: None,
 ) -> AttentionScores:
@@ -110,6 +113,8 @@ def attention_scores(
         (n_genes,) token ids of the chosen genes, ascending.
     conditions
         Of the cells that are read; those of none are passed over.
+    labels
+        (n_cells,) batch of each cell, negative for none, for a model that normalises by batch.
     compat
         As in the original: the first cell of each condition is counted, but its scores are lost.
     tick
@@ -127,7 +132,7 @@ def attention_scores(
     sums = np.zeros((len(conditions.names), length, length), np.int64)
     cells, bad = np.zeros(len(conditions.names), np.int64), list[BadCell]()
     blocks = _few(source.blocks(RANGE_ROWS, len(conditions.codes)), rows)
-    results = engine.run(blocks, columns, tick, _Chosen(engine, columns, ids, conditions))
+    results = engine.run(blocks, columns, tick, _Chosen(engine, columns, ids, conditions, labels))
     try:
         for result in results:
             honour()
@@ -159,7 +164,14 @@ def _few(blocks: Iterator[CellBlock], rows: int) -> Iterator[CellBlock]:
 class _Chosen:
     """Makes of each cell ``<cls>`` and the chosen genes, in order of token id; of cells without a condition nothing."""
 
-    def __init__(self, engine: Engine, columns: NDArray[np.int64], ids: NDArray[np.int64], conditions: Groups) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        columns: NDArray[np.int64],
+        ids: NDArray[np.int64],
+        conditions: Groups,
+        labels: NDArray[np.int32] | None,
+    ) -> None:
         n_tokens = len(engine.vocabulary)
         among = taking_part(engine.vocabulary, engine.bundle.manifest.binning_genes)
         modalities = engine.bundle.modalities()
@@ -167,7 +179,7 @@ class _Chosen:
         self._modalities = None if modalities is None else modalities.of_tokens
         # What is not expressed is put in here, and nothing is sampled.
         self._settings = replace(engine.settings, include_zeros=False, max_length=len(columns) + 1)
-        self._codes, self._n_tokens = conditions.codes, n_tokens
+        self._codes, self._labels, self._n_tokens = conditions.codes, labels, n_tokens
         self._ids = np.concatenate([[engine.settings.cls_id], ids])
         self._place = np.full(n_tokens, -1, np.int64)
         self._place[ids] = np.arange(1, len(ids) + 1)
@@ -187,7 +199,10 @@ class _Chosen:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         ids = np.tile(self._ids, len(there))
         narrow = ids.astype(np.uint16) if whole.ids.dtype == np.uint16 else ids.astype(np.uint32)
-        return TokenBlock(narrow, values[there].ravel(), offsets, whole.faults, block.first_row)
+        made = TokenBlock(narrow, values[there].ravel(), offsets, whole.faults, block.first_row)
+        if self._labels is None:
+            return made
+        return with_labels(made, self._labels[block.first_row : block.first_row + block.n_cells])
 
 
 def _bad(source: CellSource, result: Result, row: int) -> BadCell:

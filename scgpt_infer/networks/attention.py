@@ -15,6 +15,7 @@ from scgpt_infer import models
 from scgpt_infer.abilities import require
 from scgpt_infer.facts import Facts
 from scgpt_infer.gene_vectors.groups import Groups
+from scgpt_infer.integration.batches import CellBatches, label_cells
 from scgpt_infer.model import Say, cells_of
 from scgpt_infer.networks.attended import AttentionScores, attention_scores, open_attention
 from scgpt_infer.networks.attention_asked import AttentionOptions, Conditions, conditions_of
@@ -27,7 +28,7 @@ from scgpt_infer.run import Progress
 from scgpt_infer.wanted import wanted_genes
 from scgpt_infer.writers.sink import Record
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.errors import GenesError
+from scgpt_runtime.errors import GenesError, OptionError
 from scgpt_runtime.vocab import GeneMatch, Vocabulary, choose, taking_part
 
 if TYPE_CHECKING:
@@ -111,19 +112,27 @@ def from_attention(
         conditions = conditions_of(source, how, n_cells)
         bundle = models.resolve(model, cache_dir, precision=options.precision, say=say)
         require(bundle.manifest, "grn")
-        bundle.graph("attention", "fp32")  # before cells are counted
+        batches = _batches(bundle, source, how, n_cells)
         if options.gene_col is not None:
             source.gene_column(options.gene_col)
         match = choose(source.gene_names, bundle.vocabulary(), options.genes, options.gene_col, options.min_match)
         ids, targets, unknown = _genes(bundle, source, match, how, options, n_cells)
         count = _Count(progress, n_cells)
-        with open_attention(bundle, len(ids), options, models.lasting_cache(cache_dir), say) as engine:
+        lasting, labelled = models.lasting_cache(cache_dir), batches is not None
+        with open_attention(bundle, len(ids), options, lasting, say, labelled) as engine:
             count(0)
             scores = attention_scores(
-                engine, source, match.columns, ids, conditions.groups, compat=how.compat, tick=count
+                engine,
+                source,
+                match.columns,
+                ids,
+                conditions.groups,
+                labels=None if batches is None else batches.labels,
+                compat=how.compat,
+                tick=count,
             )
             facts = Facts(bundle, engine, source, match, options).record(n_cells, len(scores.bad))
-        record = _record(facts, how, conditions, scores)
+        record = _record(facts, how, conditions, scores) | ({} if batches is None else batches.facts)
         return AttentionNetwork(
             _network(scores, conditions, targets, how.top, bundle.vocabulary(), record), scores, conditions, unknown
         )
@@ -160,6 +169,21 @@ class _Count:
         self.done += cells
         if self.progress is not None:
             self.progress(self.done, self.total)
+
+
+def _batches(bundle: Bundle, source: CellSource, how: AttentionOptions, n_cells: int) -> CellBatches | None:
+    """The batch of each cell; None where the model does not normalise by batch."""
+    graph, manifest = bundle.graph("attention", "fp32"), bundle.manifest
+    if all(spec.name != "batch" for spec in graph.inputs):
+        return None
+    if how.batches.batch is None:
+        there = ", ".join(source.cell_columns) or "no columns"
+        raise OptionError(
+            f"The model {manifest.name} normalises by batch, so it needs the batch of each cell. Name its column of "
+            f"obs (--batch, batches=...); obs has {there}. The model knows {', '.join(manifest.batches)}."
+        )
+    names = source.cell_column(how.batches.batch)[:n_cells]
+    return label_cells(names, manifest.batches, how.batches, f"the model {manifest.name}")
 
 
 def _genes(

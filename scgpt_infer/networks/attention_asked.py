@@ -3,11 +3,12 @@
 It opens no model and reads no counts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from scgpt_infer.gene_vectors.groups import Groups, groups_of
+from scgpt_infer.integration import IntegrateOptions
 from scgpt_infer.networks.ranks import MOST_TOKENS
 from scgpt_infer.readers import CellSource
 from scgpt_runtime.errors import CellsError, OptionError
@@ -36,6 +37,8 @@ class AttentionOptions:
         Genes for each target; 20 as in scGPT's tutorial.
     compat
         Lose the first cell of each condition, as the original does.
+    batches
+        Where the batches of cells stand, for a model that normalises by batch.
 
     Raises
     ------
@@ -51,6 +54,7 @@ class AttentionOptions:
     only: tuple[str, ...] = ()
     top: int = 20
     compat: bool = False
+    batches: IntegrateOptions = field(default_factory=IntegrateOptions)
 
     def __post_init__(self) -> None:
         for name, least, most in (("variable", 2, MOST_TOKENS - 1), ("top", 1, MOST_TOKENS - 1)):

@@ -41,7 +41,7 @@ def test_every_option_is_one_of_a_job_with_the_same_default():
     parsed = command.make_context("grn", ["--model", "demo", "-o", "net"]).params
     both = (EmbeddingNetworkOptions, AttentionOptions)
     ways = [{field.name: None for field in dataclasses.fields(way)} for way in both]
-    names = {"only": None, "genes_file": None, "targets": None, "targets_file": None}
+    names = dict.fromkeys(("only", "genes_file", "targets", "targets_file", "batch", "batch_map", "batch_fallback"))
     run_options = {"cells", "model", "outputs", "quiet", "as_json"}
     fields = {field.name: field.default for field in dataclasses.fields(EmbedOptions)}
     told = {name: value for name, value in parsed.items() if name not in run_options}
