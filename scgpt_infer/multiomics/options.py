@@ -53,6 +53,4 @@ class MultiomicOptions:
             raise OptionError('modalities should read like {"RNA": "rna", "Protein": "protein_counts"}.')
         twice = sorted({name for name in self.modalities.values() if list(self.modalities.values()).count(name) > 1})
         if twice:
-            raise OptionError(
-                f"modalities takes {', '.join(twice)} of the cells for two of the model; expected one each."
-            )
+            raise OptionError(f"modalities takes {', '.join(twice)} of the cells twice; expected one for each.")
