@@ -17,11 +17,11 @@ __all__ = ["BATCH_TOKENS", "bytes_of", "cells_in_batch", "held_bytes"]
 BATCH_TOKENS = 4096
 """Most tokens in a batch on a processor, however much memory there is: more of them are not faster."""
 
-PROCESS_BYTES = 400_000_000
+PROCESS_BYTES = 300_000_000
 """What Python, its libraries and an open engine hold before the first batch, weights not counted."""
 
-_COPIES = 3
-"""Weights as the file has them, as a provider packs them, and as it holds them while packing."""
+_COPIES = 2
+"""Weights as the file has them, and as a provider packs them."""
 
 _WORDS = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
