@@ -4,7 +4,8 @@
 
 FOLDER holds pbmc_10batches_3000.h5ad. A family is a set of genes that HGNC names by one root since they are subunits of
 one complex or of one close family: what a network should join. Of each network the strongest edges are taken, as many
-of each, among the genes that model and cells share and that at least `SEEN` cells express. Networks: the model's
+of each, among the genes that model and cells share and that at least `SEEN` cells of each batch express: the batches
+do not name all genes alike, and what is absent together is not expressed together. Networks: the model's
 embeddings; Pearson correlation over the cells of log1p counts per 10,000, of all cells, and centred within each of the
 ten batches; and nearness of mean expression, which knows nothing but how much of a gene there is. The demo model was
 trained on most of these cells, so both see the same data. Metagenes are held against those of scanpy with the settings
@@ -30,7 +31,7 @@ from scgpt_infer.networks.similarity import Edges, near_edges, unit
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = "pbmc_10batches_3000.h5ad"
-SEEN = 30
+SEEN = 3
 NEIGHBOURS, RESOLUTION, MIN_GENES = 15, 20.0, 5
 STRONGEST = (500, 2000, 8000)
 
@@ -151,13 +152,14 @@ def embeddings_part(data: Path, model: str) -> dict[str, Any]:
 
     cells = anndata.read_h5ad(data / FILE)
     own = context_free(model, GeneOptions())
-    seen = np.asarray((cells.X > 0).sum(axis=0)).ravel() >= SEEN
+    batches = cells.obs["batch"].to_numpy()
+    expressed = [np.asarray((cells.X[batches == batch] > 0).sum(axis=0)).ravel() for batch in np.unique(batches)]
+    seen = np.min(expressed, axis=0) >= SEEN
     place = {gene: row for row, gene in enumerate(own.genes)}
     columns = [column for column, gene in enumerate(cells.var_names) if seen[column] and gene in place]
     genes = [cells.var_names[column] for column in columns]
     vectors = own.vectors[[place[gene] for gene in genes]]
     values = logged(cells)[:, columns]
-    batches = cells.obs["batch"].to_numpy()
     centred = values.copy()
     for batch in np.unique(batches):
         centred[batches == batch] -= values[batches == batch].mean(axis=0)
