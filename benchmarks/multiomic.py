@@ -136,6 +136,9 @@ def prediction(held: Held, bundle: Path, source: str, goal: str) -> dict[str, An
     told["ridge"] = RidgeCV(np.logspace(1, 6, 11)).fit(scaled[known], true[known]).predict(scaled)
     low = components(seen, known)
     told["neighbours"] = KNeighborsRegressor(MEAN_OF).fit(low[known], true[known]).predict(low)
+    # a cell without any value of the source has no answer of the model: all are judged by the others
+    there = np.all([np.isfinite(values).all(axis=1) for values in told.values()], axis=0)
+    judging = judging[there[judging]]
     return {name: figures(np.asarray(values)[judging], true[judging]) for name, values in told.items()}
 
 

@@ -43,6 +43,8 @@ class Plan:
         Longest view in training; the model takes all when it is asked.
     zeros
         Whether heads tell zero from non-zero, so that absent features are asked for too.
+    cells
+        Cells of a batch.
     """
 
     file: str
@@ -53,6 +55,7 @@ class Plan:
     genes: int = 0
     length: int = 260
     zeros: bool = False
+    cells: int = 24
 
 
 PROTEINS = {"RNA": "X", "Protein": "protein_counts"}
@@ -62,7 +65,9 @@ PLANS = {
         "citeseq_pbmc_2batch_400.h5ad", PROTEINS, {"Protein": "p_"}, batch="batch", labels="cell_type", genes=600
     ),
     "multiome": Plan("multiome_muon_test_1000.h5mu", {"RNA": "rna", "ATAC": "atac"}, {}, zeros=True),
-    "atac": Plan("atac_hematopoiesis_14125.h5ad", {"ATAC": "X"}, {}, labels="cell_type", length=200, zeros=True),
+    "atac": Plan(
+        "atac_hematopoiesis_14125.h5ad", {"ATAC": "X"}, {}, labels="cell_type", length=120, zeros=True, cells=40
+    ),
 }
 
 

@@ -5,7 +5,8 @@
 FOLDER holds the file that `multiomic_data.PLANS` names. The model is scGPT's multi-omic one: masked values are told
 from tokens and from the cell embedding (GEP, GEPC), each modality is binned by itself, and decoders know the modality
 of what they tell, and its batch where there are batches. A third of the cells of each batch and type is held out
-(`multiomic_data.split`); no cell type is used here. It starts from the weights of scripts/demo_checkpoint that fit.
+(`multiomic_data.split`); no cell type is used here. It starts from the weights of scripts/demo_checkpoint that fit;
+thousands of peaks start from singular vectors of the training cells.
 CHECKPOINT gets args.json, vocab.json, best_model.pt, modalities.json, genes.json and, where there are, batches.json:
 
     scgpt-infer export CHECKPOINT -o BUNDLE --modalities CHECKPOINT/modalities.json --genes CHECKPOINT/genes.json
@@ -20,21 +21,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sp
 import torch
-from multiomic_data import PLANS, Asker, Plan, load, modality_names, split, vocabulary
+from multiomic_data import PLANS, Asker, Measured, Plan, load, modality_names, split, vocabulary
+from scipy.sparse.linalg import svds
 from torch import Tensor
 from training import checkpoint
 from training.checkpoint import SIZES
 from training.loop import Course, fused, train
-from training.losses import value_losses
+from training.losses import SCALE, value_losses
 from training.tokens import Masked
 
 from scgpt_export.multiomic import MultiOmicScGPT
 from scgpt_export.reference import ModelConfig, MultiOmicConfig
 from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.vocab import Vocabulary, is_special
-
-CELLS = 24
 
 
 def config(tokens: Vocabulary, plan: Plan, n_batches: int) -> ModelConfig:
@@ -62,8 +63,27 @@ def losses_of(model: MultiOmicScGPT, batch: Masked, rules: TokenizerSettings) ->
     from_cell = {name: told for name, told in output.items() if name.startswith("mvc")}
     among = replace(batch, hidden=batch.hidden & ~batch.padding)
     from_tokens = {name: told for name, told in output.items() if name.startswith("mlm")}
-    losses = value_losses(from_cell, batch, rules)
-    return losses | (value_losses(from_tokens, among, rules) if among.hidden.any() else {})
+    scale = SCALE if model.mvc_decoder.W_zero_logit is None else 0.2 * SCALE  # of counts of peaks, zeros tell most
+    losses = value_losses(from_cell, batch, rules, scale)
+    return losses | (value_losses(from_tokens, among, rules, scale) if among.hidden.any() else {})
+
+
+@torch.no_grad()
+def start_peaks(model: MultiOmicScGPT, cells: Measured, asker: Asker) -> str:
+    """Give peaks, which no checkpoint knows, vectors of their own training cells: singular vectors of TF-IDF."""
+    columns = np.flatnonzero((cells.modality == "ATAC") & (asker.columns >= 0))
+    dim = model.config.dim
+    if len(columns) < 10 * dim:
+        return "peaks start at random"
+    present = (cells.counts[:, columns] > 0).astype(np.float32)
+    weight = np.log1p(cells.n_cells / (1 + np.asarray(present.sum(axis=0)).ravel()))
+    share = sp.diags(1 / np.maximum(np.asarray(present.sum(axis=1)).ravel(), 1)) @ present
+    vectors = svds(sp.csr_matrix((share * 1e4).log1p() @ sp.diags(weight)), dim, rng=0)[2].T  # (peaks, dim)
+    vectors = 0.06 * vectors / vectors.std(axis=0)
+    model.encoder.embedding.weight[torch.from_numpy(asker.columns[columns])] = torch.from_numpy(
+        np.ascontiguousarray(vectors, np.float32)
+    )
+    return f"{len(columns):,} peaks start from singular vectors of the training cells"
 
 
 def judge_of(asker: Asker) -> Callable[[MultiOmicScGPT], float]:
@@ -122,10 +142,10 @@ def main() -> None:
     asker = Asker(cells.take(learning), tokens, plan, batches, options.seed)
     torch.manual_seed(options.seed)
     model = fused(MultiOmicScGPT(config(tokens, plan, len(batches))))
-    print(checkpoint.start(model, tokens), flush=True)
+    print(f"{checkpoint.start(model, tokens)}; {start_peaks(model, cells.take(learning), asker)}", flush=True)
     best = train(
         model,
-        lambda: asker.draw(CELLS),
+        lambda: asker.draw(plan.cells),
         lambda learner, batch: losses_of(learner, batch, asker.rules()),
         Course(steps=options.steps, rate=2e-3, warm_up=50, average=0.99, judge_every=100, seconds=options.seconds),
         lambda line: print(line, flush=True),

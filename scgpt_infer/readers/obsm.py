@@ -79,8 +79,9 @@ def open_features(
 def _names(uns: Any, name: str, n_columns: int) -> list[str]:
     for key in (f"{name}_names", "protein_names", name):
         found = None if uns is None else uns.get(key)
-        if found is not None and not isinstance(found, (Mapping, h5py.Group, ZarrGroup)) and len(found) == n_columns:
-            return texts(found[:])
+        if found is None or isinstance(found, (Mapping, h5py.Group, ZarrGroup)) or np.shape(found) != (n_columns,):
+            continue
+        return texts(found[:])
     return []
 
 
