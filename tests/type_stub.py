@@ -7,6 +7,7 @@ from anndata import AnnData
 import scgpt_infer as si
 from scgpt_infer.compat import embed_data as original_embed_data
 from scgpt_infer.compat import scGPT, scGPTConfig
+from scgpt_infer.networks import AttentionOptions, EmbeddingNetworkOptions, GeneNetwork
 from scgpt_infer.preview import Preview
 from scgpt_infer.summary import BadCell, Summary
 
@@ -53,6 +54,13 @@ def a_look_before() -> float | None:
     with si.Model.open("human") as model:
         preview: Preview = model.preview("cells.h5ad", "out.h5ad")
     return preview.seconds
+
+
+def networks(cells: AnnData) -> GeneNetwork:
+    own = si.grn(model="demo", how=EmbeddingNetworkOptions(only=("CD3D", "CD3E"), threshold=0.2))
+    lists: dict[str, tuple[str, ...]] = own.gene_lists
+    print(lists, own.weight.dtype, own.directed)
+    return si.grn(cells, model="human", how=AttentionOptions(("STAT1",), condition="stim", against="IFN"))
 
 
 def what_went_wrong() -> int:

@@ -51,14 +51,19 @@ def unit(vectors: Vectors) -> Vectors:
     GenesError
         One has no direction.
     """
-    lengths = np.sqrt(np.square(vectors.astype(np.float64)).sum(axis=1))
+    blocks = range(0, len(vectors), _BLOCK)  # float64 is twice as large
+    squares = [np.square(vectors[start : start + _BLOCK].astype(np.float64)).sum(axis=1) for start in blocks]
+    lengths = np.sqrt(np.concatenate(squares))
     bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
     if len(bad):
         raise GenesError(
             f"The embeddings of {len(bad):,} genes are zero or not finite, the first in row {bad[0]}, so they are like "
             "no other. Leave these genes out, or export the checkpoint again."
         )
-    narrow: Vectors = (vectors / lengths[:, None]).astype(np.float32)
+    narrow = np.empty_like(vectors)
+    for start in blocks:
+        some = slice(start, start + _BLOCK)
+        narrow[some] = vectors[some] / lengths[some, None]
     return narrow
 
 
