@@ -55,7 +55,7 @@ class FromCells:
     def _answer(self, cells: NDArray[np.float32], labels: NDArray[np.int32] | None, rows: slice) -> Told:
         taken = np.nan_to_num(np.ascontiguousarray(cells[rows], np.float32))
         shape = (len(taken), len(self.ids))
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "cell": taken,
             "ids": np.ascontiguousarray(np.broadcast_to(self.ids, shape)),
             "mods": np.ascontiguousarray(np.broadcast_to(self.mods, shape)),
@@ -99,7 +99,7 @@ class FromTokens:
         n_asked = len(self.mods)
         places = batch.lengths[:, None] - n_asked + np.arange(n_asked)  # (n_cells, n_asked)
         hidden = np.take_along_axis(answers["hidden"], places[:, :, None].astype(np.int64), axis=1)
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "hidden": np.ascontiguousarray(hidden, np.float32),
             "mods": np.ascontiguousarray(np.broadcast_to(self.mods, places.shape)),
             **({} if batch.labels is None else {"batch": batch.labels}),

@@ -203,7 +203,7 @@ class _JoinedRows:
         ]
         row_of = np.concatenate([np.repeat(np.arange(stop - start), np.diff(part.indptr)) for part in parts])
         order = np.argsort(row_of, kind="stable")
-        indptr = np.sum([part.indptr for part in parts], axis=0, dtype=np.int64)
+        indptr: NDArray[np.int64] = np.stack([part.indptr for part in parts]).sum(axis=0)
         indices = np.concatenate(shifted).astype(np.int32)
         return CellBlock(indptr, indices[order], np.concatenate([part.data for part in parts])[order], start)
 
