@@ -132,6 +132,8 @@ def report(found: "Multiomic") -> str:
     lines = [run_report(found.summary), "", "Modalities of the model, and what was read as such:"]
     for name, (theirs, features, known) in found.modalities.items():
         lines.append(f"  {name:<10}  {theirs}: {known:,} of {features:,} features are known")
+    if found.not_read:
+        lines.append(f"  not read:   {', '.join(found.not_read)}")
     if found.predicted:
         lines.append(f"Predicted: {', '.join(f'{count:,} of {name}' for name, count in found.predicted.items())}")
     return "\n".join(lines)

@@ -67,11 +67,14 @@ class Multiomic:
         that the model knows.
     predicted
         Modality to the number of features whose values were told.
+    not_read
+        What else the cells have.
     """
 
     summary: Summary
     modalities: Mapping[str, tuple[str, int, int]]
     predicted: Mapping[str, int]
+    not_read: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """One JSON object: the summary's, with what is known of the modalities."""
@@ -80,7 +83,7 @@ class Multiomic:
             name: {"in_cells": theirs, "n_features": features, "n_matched": known}
             for name, (theirs, features, known) in self.modalities.items()
         }
-        told["predicted"] = dict(self.predicted)
+        told["predicted"], told["not_read"] = dict(self.predicted), list(self.not_read)
         return json.dumps(told, allow_nan=False, ensure_ascii=False, indent=2)
 
 
@@ -165,6 +168,7 @@ class _Opened:
     job: Job
     matched: Matched
     asked: Asked
+    there: tuple[str, ...]
 
     def told(self, summary: Summary) -> Multiomic:
         """What the finished job says of itself."""
@@ -175,6 +179,7 @@ class _Opened:
                 for name, found in self.matched.by.items()
             },
             {name: len(features) for name, features in self.asked.features.items()},
+            tuple(name for name in self.there if name not in self.matched.pairs.values()),
         )
 
 
@@ -198,9 +203,11 @@ def _opened(
         raise InternalError("A bundle that names modalities has none.")
     asked = _asked(how, bundle, modalities, options)
     pairs: dict[str, str] = {}
+    found: list[str] = []
 
     def choice(there: tuple[str, ...], where: str) -> tuple[str, ...]:
         pairs.update(paired(there, where, modalities, how.modalities, bundle.manifest.name))
+        found.extend(there)
         return tuple(pairs.values())
 
     with ExitStack() as stack:
@@ -214,7 +221,7 @@ def _opened(
         answers = Answers(engine, matched.columns, facts, embedding, bundle.manifest.dim)
         tables = _tables(engine, bundle)
         job = Job(source, answers, Multimodal(tables), options, tables=tables)
-        yield _Opened(job, matched, asked)
+        yield _Opened(job, matched, asked, tuple(found))
 
 
 def _asked(how: MultiomicOptions, bundle: Bundle, modalities: Modalities, options: EmbedOptions) -> Asked:

@@ -168,7 +168,7 @@ def _multimodal(target: Target, part: Part) -> Iterator[dict[str, str]]:
     modalities: dict[str, dict[str, list[str]]] = {}
     for table in target.tables:
         members, numbers = modalities.setdefault(table.of, {}), table_of(part, table)
-        there = [bool(found) for found in np.isfinite(numbers).any(axis=1)]
+        there = np.ravel(np.isfinite(numbers).any(axis=1)).tolist()
         texts = [
             f"[{', '.join(row)}]" if found else "" for row, found in zip(schema.numbers(numbers), there, strict=True)
         ]

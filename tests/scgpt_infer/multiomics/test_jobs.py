@@ -148,6 +148,7 @@ def test_tables_hold_the_same_numbers(model, parts, tmp_path):
         told = multiomic_file(tmp_path / "cells.h5ad", path, model, how, RUN)
     assert told.modalities == {"RNA": ("X", 42, 40)}
     assert told.predicted == {"Protein": 9}
+    assert told.not_read == ()
     values = ad.read_h5ad(files[".h5ad"]).obsm["X_scGPT_Protein_predicted"]
     for table in (pd.read_csv(files[".csv"]), pd.read_parquet(files[".parquet"])):
         np.testing.assert_allclose(table[[f"Protein:{name}" for name in PROTEINS]], values, rtol=1e-6)

@@ -1,5 +1,6 @@
 """Cells of several modalities as one source: what is joined, in which order, and what is refused."""
 
+import os
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from scgpt_infer.readers.several import open_several
 from scgpt_runtime.errors import CellsError
 
 N_CELLS = 70
+DATA = os.environ.get("SCGPT_INFER_DATA")
 
 
 def some(n_features: int, seed: int, names: list[str] | None = None) -> ad.AnnData:
@@ -169,3 +171,28 @@ def test_other_paths_fail_as_for_one_modality(tmp_path: Path):
     (tmp_path / "cells.bam").write_bytes(b"x")
     with pytest.raises(CellsError, match="known formats"):
         opened(tmp_path / "cells.bam")
+
+
+@pytest.mark.data
+@pytest.mark.skipif(DATA is None, reason="SCGPT_INFER_DATA names no folder of real data")
+@pytest.mark.parametrize("name", ["citeseq_bm_pbmc_250_197adt", "citeseq_pbmc_2batch_400"])
+def test_real_proteins_beside_rna(name):
+    path = Path(str(DATA)) / f"{name}.h5ad"
+    expected = ad.read_h5ad(path)
+    with opened(path, "X", "protein_counts") as source:
+        parts = [expected.X.toarray(), expected.obsm["protein_counts"].to_numpy(np.float32)]
+        np.testing.assert_array_equal(dense(source, 128), np.hstack(parts))
+        assert source.modalities[1].names["index"] == list(expected.obsm["protein_counts"].columns)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(DATA is None, reason="SCGPT_INFER_DATA names no folder of real data")
+def test_real_rna_and_peaks():
+    path = Path(str(DATA)) / "multiome_muon_test_1000.h5mu"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = mudata.read_h5mu(path)
+    with opened(path, "rna", "atac") as source:
+        parts = [expected.mod[name].X.toarray() for name in ("rna", "atac")]
+        np.testing.assert_array_equal(dense(source, 512), np.hstack(parts))
+        assert source.cell_names(0, 3) == list(expected.obs_names[:3])
