@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer import models
-from scgpt_infer.abilities import require
+from scgpt_infer.abilities import abilities, require
 from scgpt_infer.facts import Facts
 from scgpt_infer.gene_vectors.groups import Groups
 from scgpt_infer.integration.batches import CellBatches, label_cells
 from scgpt_infer.model import Say, cells_of
 from scgpt_infer.networks.attended import AttentionScores, attention_scores, open_attention
 from scgpt_infer.networks.attention_asked import AttentionOptions, Conditions, conditions_of
+from scgpt_infer.networks.counting import Count
 from scgpt_infer.networks.expression import expression
 from scgpt_infer.networks.network import GeneNetwork
 from scgpt_infer.networks.variable import most_variable
@@ -28,7 +29,7 @@ from scgpt_infer.run import Progress
 from scgpt_infer.wanted import wanted_genes
 from scgpt_infer.writers.sink import Record
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.errors import GenesError, OptionError
+from scgpt_runtime.errors import BundleError, GenesError, OptionError
 from scgpt_runtime.vocab import GeneMatch, Vocabulary, choose, taking_part
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def from_attention(
             source.gene_column(options.gene_col)
         match = choose(source.gene_names, bundle.vocabulary(), options.genes, options.gene_col, options.min_match)
         ids, targets, unknown = _genes(bundle, source, match, how, options, n_cells)
-        count = _Count(progress, n_cells)
+        count = Count(progress, n_cells)
         lasting, labelled = models.lasting_cache(cache_dir), batches is not None
         with open_attention(bundle, len(ids), options, lasting, say, labelled) as engine:
             count(0)
@@ -157,23 +158,17 @@ def edges_to(weights: Weights, names: NDArray[np.str_], target: int, top: int) -
     return found
 
 
-@dataclass(slots=True)
-class _Count:
-    """Adds up the cells that are done, and tells."""
-
-    progress: Progress | None
-    total: int
-    done: int = 0
-
-    def __call__(self, cells: int) -> None:
-        self.done += cells
-        if self.progress is not None:
-            self.progress(self.done, self.total)
-
-
 def _batches(bundle: Bundle, source: CellSource, how: AttentionOptions, n_cells: int) -> CellBatches | None:
     """The batch of each cell; None where the model does not normalise by batch."""
-    graph, manifest = bundle.graph("attention", "fp32"), bundle.manifest
+    manifest = bundle.manifest
+    if not any(graph.task == "attention" for graph in manifest.graphs):
+        raise BundleError(
+            f"The model {manifest.name} has no graph of attention scores: it is a generator, or an earlier version of "
+            f"scgpt-infer exported it. It can {', '.join(abilities(manifest))}. Export its checkpoint again "
+            "(scgpt-infer export CHECKPOINT -o BUNDLE), or leave --condition and --targets out for a network from "
+            "embeddings."
+        )
+    graph = bundle.graph("attention", "fp32")
     if all(spec.name != "batch" for spec in graph.inputs):
         return None
     if how.batches.batch is None:

@@ -17,6 +17,7 @@ from scgpt_infer.gene_vectors.context_free import embeddings, embeddings_id, pre
 from scgpt_infer.gene_vectors.groups import Groups, groups_of
 from scgpt_infer.model import Say, cells_of
 from scgpt_infer.networks.asked import EmbeddingNetworkOptions
+from scgpt_infer.networks.counting import Count
 from scgpt_infer.networks.expression import Expression, expression
 from scgpt_infer.networks.metagenes import igraph_there, metagenes
 from scgpt_infer.networks.network import GeneNetwork, GroupScores
@@ -112,7 +113,7 @@ def from_embeddings(
             if options.gene_col is not None:
                 source.gene_column(options.gene_col)
             columns = choose(source.gene_names, vocabulary, options.genes, options.gene_col, options.min_match).columns
-            seen = _Seen(expression(source, groups, _Count(progress, n_cells)), groups, columns)
+            seen = _Seen(expression(source, groups, Count(progress, n_cells)), groups, columns)
     ids, unknown = _genes(how, options, vocabulary, seen)
     precision = precision_for(bundle, options.precision)
     vectors = unit(embeddings(bundle, ids, precision))
@@ -137,20 +138,6 @@ def _opened(
     bundle = models.resolve(model, cache_dir, precision=options.precision, say=say or _log.info)
     require(bundle.manifest, "grn")
     return bundle, bundle.vocabulary()
-
-
-@dataclass(slots=True)
-class _Count:
-    """Adds up the cells that were read, and tells."""
-
-    progress: Progress | None
-    total: int
-    done: int = 0
-
-    def __call__(self, cells: int) -> None:
-        self.done += cells
-        if self.progress is not None:
-            self.progress(self.done, self.total)
 
 
 def _genes(
