@@ -18,8 +18,8 @@ from scgpt_runtime.manifest import TokenizerSettings
 
 __all__ = ["FromCells", "FromTokens", "among_tokens"]
 
-PAIRS = 1 << 16
-"""Cells times features that the head of cell vectors is asked at a time: some 100 MB at full size."""
+PAIRS = 1 << 14
+"""Cells times features that the head of cell vectors is asked at a time: some 200 MB at full size."""
 
 Told = dict[str, NDArray[np.float32]]
 """``predicted`` and, where the model tells it, ``nonzero``: (n_cells, n_asked)."""
