@@ -7,6 +7,7 @@ from anndata import AnnData
 import scgpt_infer as si
 from scgpt_infer.compat import embed_data as original_embed_data
 from scgpt_infer.compat import scGPT, scGPTConfig
+from scgpt_infer.integration import Integrated, IntegrateOptions, integrate_file
 from scgpt_infer.networks import AttentionOptions, EmbeddingNetworkOptions, GeneNetwork
 from scgpt_infer.preview import Preview
 from scgpt_infer.summary import BadCell, Summary
@@ -84,3 +85,13 @@ def the_wrappers_calls(cells: AnnData) -> tuple[int, ...]:
 
 def the_originals_call(cells: AnnData) -> AnnData:
     return original_embed_data(cells, Path("human"), gene_col="index", obs_to_save=["batch"], return_new_adata=True)
+
+
+def batches_into_one_space(cells: AnnData) -> AnnData:
+    how = IntegrateOptions("donor", batch_map={"lane7": "day1"}, batch_fallback="day2", batch_statistics="first")
+    return si.integrate(si.integrate(cells, model="tuned", batch="donor"), model="tuned", how=how, inplace=True)
+
+
+def batches_of_a_file() -> str:
+    found: Integrated = integrate_file("cells.h5ad", "out.h5ad", "tuned", IntegrateOptions("donor", label="cell_type"))
+    return found.to_json() if found.scores is None else found.scores.report()
