@@ -192,11 +192,12 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "multiomic.json")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    before = json.loads(options.output.read_text(encoding="utf-8")) if options.only and options.output.exists() else {}
-    found = dict(before.get("plans", {}))
+    found = {}
     for name in [options.only] if options.only else PLANS:
         found[name] = judged(options.data, name, options.models / name)
         print(name, json.dumps(found[name], indent=2), flush=True)
+    if options.only and options.output.exists():
+        found = json.loads(options.output.read_text(encoding="utf-8"))["plans"] | found
     told = {"machine": describe(), "plans": {name: found[name] for name in PLANS if name in found}}
     options.output.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
