@@ -98,15 +98,17 @@ def _of_modalities(
 ) -> dict[str, Any]:
     """An object of the file from modality to a text or a list of texts."""
     found = content.get(field, {})
-    texts = isinstance(found, dict) and all(
-        isinstance(value, kind) and value and all(isinstance(part, str) for part in value) for value in found.values()
-    )
-    if not texts:
+    if not isinstance(found, dict) or not all(_texts(value, kind) for value in found.values()):
         raise CheckpointError(f"{path.name}: {field!r} does not map modalities to names: {_EXPECTED}.")
     unknown = [name for name in found if name not in names or is_special(name)]
     if unknown:
         raise CheckpointError(f"{path.name}: {field!r} has {some(unknown)}, which are not among its modalities.")
     return dict(found)
+
+
+def _texts(value: Any, kind: type) -> bool:
+    """Whether a value is a text, or a list of texts, that is not empty."""
+    return type(value) is kind and bool(value) and all(isinstance(part, str) for part in value)
 
 
 def _by_list(path: Path, lists: Mapping[str, list[str]], tokens: Sequence[str]) -> dict[str, str]:
