@@ -39,13 +39,10 @@ def command(bundle: str, as_json: bool) -> None:
 
 def report(manifest: "Manifest", modalities: "Modalities | None" = None) -> str:
     """A manifest for people, with the tokens of each modality: one block a subject."""
-    settings = manifest.tokenizer
     parts = [
         f"{manifest.name}  (bundle format {manifest.format})",
         _wrapped("commands", ", ".join(abilities(manifest)) or "none"),
-        f"  embeddings  {manifest.dim} wide, {manifest.pooling}, written under {manifest.key}",
-        f"  tokens      {_tokens(manifest)}",
-        f"  draws       seed {settings.seed}, ties {settings.ties}, sample {settings.sample}",
+        *_answers(manifest),
         f"  weights     sha256 {manifest.weights}",
         f"  genes       {_pairs(manifest.genes) or 'vocabulary names alone'}",
         _wrapped("licence", manifest.licence or "not stated"),
@@ -60,6 +57,21 @@ def report(manifest: "Manifest", modalities: "Modalities | None" = None) -> str:
         *_taught(manifest),
     ]
     return "\n".join(parts)
+
+
+def _answers(manifest: "Manifest") -> list[str]:
+    """What the model makes of cells, and as which tokens it takes them; a generator takes a cell as it is."""
+    settings = manifest.tokenizer
+    if any(graph.task == "perturb" for graph in manifest.graphs):
+        return [
+            f"  profiles    of cells after a perturbation; the model is {manifest.dim} wide",
+            "  tokens      all genes of a cell, expressed or not, with log-normalised values; no <cls>, no draws",
+        ]
+    return [
+        f"  embeddings  {manifest.dim} wide, {manifest.pooling}, written under {manifest.key}",
+        f"  tokens      {_tokens(manifest)}",
+        f"  draws       seed {settings.seed}, ties {settings.ties}, sample {settings.sample}",
+    ]
 
 
 def _tokens(manifest: "Manifest") -> str:
