@@ -96,11 +96,7 @@ def from_embeddings(
     MissingDependencyError
         igraph is not installed.
     """
-    if how.of_cells and cells is None:
-        raise OptionError(
-            "--variable and --by (variable, by) are about cells, and no file of cells was named. Name one, or leave "
-            "them out."
-        )
+    _check_cells(how, given=cells is not None)
     igraph_there()  # before cells are read
     seen: _Seen | None = None
     if cells is None:
@@ -130,6 +126,20 @@ def from_embeddings(
         scores=_scores(how, ids, found, seen),
     )
     return network, unknown
+
+
+def _check_cells(how: EmbeddingNetworkOptions, *, given: bool) -> None:
+    if how.of_cells and not given:
+        raise OptionError(
+            "--variable and --by (variable, by) are about cells, and no file of cells was named. Name one, or leave "
+            "them out."
+        )
+    if given and not how.of_cells:
+        raise OptionError(
+            "Cells were named, and nothing is asked of them: a network from embeddings is the model's own. Take the "
+            "genes that vary in them (--variable, variable), score metagenes in groups of them (--by, by), ask for a "
+            "network from attention (--condition, --targets), or leave the cells out."
+        )
 
 
 def _opened(

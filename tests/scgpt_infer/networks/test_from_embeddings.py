@@ -100,6 +100,8 @@ def test_bad_input_is_told(tiny_bundle, names, cells):
         found(only=("FOO", "BAR"))
     with pytest.raises(OptionError, match="no file of cells"):
         found(variable=20)
+    with pytest.raises(OptionError, match="nothing is asked of them"):
+        found(cells)
     with pytest.raises(CellsError, match="no column 'tissue'"):
         found(cells, by="tissue")
 
