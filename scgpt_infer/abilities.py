@@ -40,7 +40,7 @@ _NEEDS = {
     "embed": _Need(_embeds, "a graph that makes vectors of cells without batch labels"),
     "annotate": _Need(_embeds, "a graph that makes vectors of cells without batch labels"),
     "integrate": _Need(_has("embed"), "a graph that makes vectors of cells"),
-    "multiomic": _Need(lambda manifest: bool(manifest.modalities), "modalities: it was not trained on several"),
+    "multiomic": _Need(lambda manifest: bool(manifest.modalities), "modalities, such as RNA and proteins"),
     "perturb": _Need(_has("perturb"), "a perturbation generator (scGPT's TransformerGenerator)"),
     "impute": _Need(_imputes, "a head that predicts expression (expression, mvc)"),
     "grn": _Need(
@@ -82,6 +82,6 @@ def require(manifest: Manifest, command: str) -> None:
         )
     able = ", ".join(abilities(manifest)) or "none of these commands"
     raise BundleError(
-        f"The model {manifest.name} cannot {command}: it has not {_NEEDS[command].words}. It can {able}. "
+        f"{command} needs {_NEEDS[command].words}; the model {manifest.name} has none. It can {able}. "
         "Take another model, or export a checkpoint that was trained for this."
     )

@@ -283,5 +283,5 @@ def test_what_cannot_be_asked(tiny_bundle, cells, wanted, genes):
 
 
 def test_a_model_without_the_head_says_what_it_can_do(toy_model, cells, wanted):
-    with pytest.raises(BundleError, match=r"cannot impute.*It can embed"):
+    with pytest.raises(BundleError, match=r"impute needs.*It can embed"):
         impute(cells, model=toy_model, genes=wanted)

@@ -118,6 +118,19 @@ def test_the_batch_of_a_cell_changes_what_is_predicted_and_not_its_vector(model,
     assert not np.allclose(told[0][:-1], told[1][:-1], atol=1e-4)
 
 
+@pytest.mark.parametrize("source", ["embedding", "tokens"])
+def test_the_company_and_order_of_cells_do_not_show(model, cite, source):
+    def ask(cells: ad.AnnData, length: int) -> list[np.ndarray]:
+        how = MultiomicOptions({}, ("Protein", "G1"), source, alone=True, batches=DAYS)
+        options = EmbedOptions(provider="cpu", threads=1, batch_tokens=length)
+        found = multiomic(cells, model=model, how=how, options=options).obsm
+        return [found[name] for name in sorted(found) if name.startswith("X_scGPT")]
+
+    order = np.random.default_rng(0).permutation(N_CELLS)
+    for whole, part in zip(ask(cite, 2000), ask(cite[order[:11]].copy(), 10), strict=True):
+        np.testing.assert_allclose(part, whole[order[:11]], atol=1e-5)
+
+
 def test_json_keeps_to_the_schema_and_tells_what_was_read(model, parts, tmp_path):
     cells = parts["rna"].copy()
     cells.X = sparse.csr_matrix(cells.X.toarray() * (np.arange(N_CELLS) != 3)[:, None])
@@ -174,7 +187,7 @@ def test_what_is_wrong_is_told_with_what_there_is(model, cite, how, error, said)
 
 
 def test_a_model_of_one_modality_says_so(tiny_bundle, cite):
-    with pytest.raises(BundleError, match=r"cannot multiomic.*It can embed"):
+    with pytest.raises(BundleError, match=r"multiomic needs.*It can embed"):
         multiomic(cite, model=tiny_bundle)
 
 

@@ -107,5 +107,5 @@ def test_bad_input_is_told(tiny_bundle, names, cells):
 
 
 def test_a_bundle_without_embeddings_of_genes_tells_what_it_can_do(toy_model):
-    with pytest.raises(BundleError, match=r"cannot grn.*It can embed"):
+    with pytest.raises(BundleError, match=r"grn needs.*It can embed"):
         scgpt_infer.grn(model=toy_model)

@@ -153,7 +153,7 @@ def test_a_gene_that_is_not_known_is_told_with_near_ones(screen, generator):
 
 
 def test_what_cannot_be_done_says_what_can(screen, screen_file, generator, toy_model, tmp_path):
-    with pytest.raises(BundleError, match="cannot perturb"):
+    with pytest.raises(BundleError, match="perturb needs"):
         perturb(screen, model=toy_model, how=asked("A"), options=PLAIN)
     with pytest.raises(CellsError, match="it has A, A\\+B, B, NOPE, X1, ctrl, ctrl\\+C"):
         perturb(screen, model=generator, how=PerturbOptions(("A",), ("condition", "none")), options=PLAIN)
