@@ -133,7 +133,7 @@ def from_attention(
                 tick=count,
             )
             facts = Facts(bundle, engine, source, match, options).record(n_cells, len(scores.bad))
-        record = _record(facts, how, conditions, scores) | ({} if batches is None else batches.facts)
+        record = {**_record(facts, how, conditions, scores), **({} if batches is None else batches.facts)}
         return AttentionNetwork(
             _network(scores, conditions, targets, how.top, bundle.vocabulary(), record), scores, conditions, unknown
         )
