@@ -7,8 +7,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from jsonschema import Draft202012Validator
 
-from scgpt_infer import cli
+from scgpt_infer import cli, schema
 from scgpt_infer.cli import grn as module
 from scgpt_infer.cli.grn import command
 from scgpt_infer.networks import AttentionOptions, EmbeddingNetworkOptions
@@ -76,6 +77,22 @@ def test_several_outputs_of_one_run(tiny_bundle, cells, tmp_path, capsys):
     groups = json.loads((tmp_path / "net.json").read_text())["network"]["metagenes"][0]["groups"]
     assert [entry["group"] for entry in groups] == ["a", "b"]
     assert len(pd.read_csv(tmp_path / "net.csv")) == (tmp_path / "net.graphml").read_text().count("<edge ")
+
+
+def test_attention_by_condition_goes_to_the_same_files(tiny_bundle, cells, genes, tmp_path, capsys):
+    outputs = [word for name in ("net.graphml", "net.csv", "net.json") for word in ("-o", tmp_path / name)]
+    words = ("--condition", "kind", "--control", "a", "--against", "b", "--targets", f"{genes[0]},{genes[1]}")
+    assert run(cells, "--model", tiny_bundle, *outputs, *words, "--top", 5, "--provider", "cpu") == 0
+    assert " -> " in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "net.csv")
+    assert list(table.columns) == ["source", "target", "weight", "control", "against"]
+    assert set(table["source"]) == {genes[0], genes[1]}
+    np.testing.assert_allclose(table["weight"], table["against"] - table["control"], atol=1e-6)
+    document = json.loads((tmp_path / "net.json").read_text())
+    Draft202012Validator(schema.schema()).validate(document)
+    assert document["network"]["directed"]
+    assert len(document["network"]["edges"]) == len(table) == 10
+    assert 'edgedefault="directed"' in (tmp_path / "net.graphml").read_text()
 
 
 def test_a_gene_that_is_not_known_ends_with_3_and_the_others_are_joined(tiny_bundle, genes, tmp_path, capsys):
