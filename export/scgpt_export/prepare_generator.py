@@ -125,7 +125,7 @@ def _golden_tokens(genes: NDArray[np.int64], seed: int, n_tokens: int) -> TokenB
     for start, stop in pairwise(offsets):
         flags[random.integers(start, stop, random.integers(0, _PERTURBED + 1))] = 1
     return TokenBlock(
-        ids=ids.astype(np.uint16 if n_tokens <= 0xFFFF else np.uint32),
+        ids=ids.astype(np.uint16) if n_tokens <= 0xFFFF else ids.astype(np.uint32),
         values=values.astype(np.float32),
         offsets=offsets,
         faults=np.zeros(len(sizes), np.uint8),

@@ -28,7 +28,9 @@ LENGTH_STEP = {"cpu": 1, "openvino": 16, "cuda": 32, "tensorrt": 32}
 what it made: at full size 11 ms and 0.8 MB a length and instance, where 8 tokens of padding are 1 % of the work. A GPU
 replays a recorded graph where a shape recurs; that step has not been measured."""
 
-_KINDS: dict[str, Literal["exact", "packed"]] = {"cuda-exact": "exact", "cuda-packed": "packed"}
+Kind = Literal["padded", "exact", "packed"]
+
+_KINDS: dict[str, Kind] = {"cuda-exact": "exact", "cuda-packed": "packed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class BatchPlan:
         Most tokens of a cell, as far as it is known: ``packed`` batches have one shape for all cells up to it.
     """
 
-    kind: Literal["padded", "exact", "packed"]
+    kind: Kind
     budget: int
     step: int = 1
     longest: int = 0
@@ -71,7 +73,7 @@ def plan_for(
         Whether the graph is told where a cell ends; if not, only cells of one length go together.
     """
     budget = batch_tokens or BATCH_TOKENS[choice.provider]
-    kind = _KINDS.get(choice.dialect, "padded") if masked else "exact"
+    kind: Kind = _KINDS.get(choice.dialect, "padded") if masked else "exact"
     return BatchPlan(kind, budget, LENGTH_STEP[choice.provider], longest=settings.max_length)
 
 

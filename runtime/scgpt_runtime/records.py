@@ -111,8 +111,8 @@ class GraphRecord:
     task, precision
         What it answers, and in which arithmetic. Heads of int8 and bf16 compute in fp32.
     dialect
-        ``portable`` has standard operators alone. ``openvino`` is static int8. Those of `CUDA_DIALECTS` have fused
-        operators of the CUDA provider.
+        ``portable`` has standard operators alone, but for attention in ``perturb``, which is ONNX Runtime's own.
+        ``openvino`` is static int8. Those of `CUDA_DIALECTS` have fused operators of the CUDA provider.
     path
         In the bundle. Two records may share a file.
     opset
@@ -123,7 +123,8 @@ class GraphRecord:
         padding and three int32 inputs in their place. ``offsets`` (cells + 1,): cell i has the tokens
         ``offsets[i]:offsets[i + 1]``. ``places`` (cells, longest): where each token lies in a rectangle of padded
         cells, counted row by row, then where its padding lies. ``firsts`` (cells,): the row of each cell's ``<cls>``;
-        any row for a cell without tokens, whose vector then means nothing.
+        any row for a cell without tokens, whose vector then means nothing. ``perturb`` takes no ``lengths`` either, but
+        ``flags`` (cells, tokens): 1 at the genes that are perturbed.
     """
 
     task: str

@@ -119,6 +119,18 @@ def test_the_plan_follows_dialect_and_provider(provider, dialect, kind, step):
     assert plan_for(choice, toy.SETTINGS, 77).budget == 77
 
 
+@pytest.mark.parametrize("provider", ["cpu", "openvino", "cuda"])
+def test_without_a_mask_only_cells_of_one_length_go_together(provider):
+    choice = ProviderChoice(provider, "fp32", "fp32", "portable", 1, 1, "")
+    plan = plan_for(choice, toy.SETTINGS, 1000, masked=False)
+    made = batches(toy.tokens_of([5, 7, 5, 5, 9]), toy.SETTINGS, plan)
+    assert [(batch.ids.shape, batch.cells.tolist()) for batch in made] == [
+        ((1, 9), [4]),
+        ((1, 7), [1]),
+        ((3, 5), [0, 2, 3]),
+    ]
+
+
 def test_packed_batches_are_no_rectangles():
     with pytest.raises(InternalError, match="no rectangles"):
         rectangles(toy.tokens_of([3]), toy.SETTINGS, BatchPlan("packed", 128))
