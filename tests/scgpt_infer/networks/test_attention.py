@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import sparse
 
+import toy_bundle
 from scgpt_export.checkpoint import load
 from scgpt_infer.networks import attended, grn_file
 from scgpt_infer.networks.attention import AttentionOptions, edges_to, from_attention
@@ -250,14 +251,10 @@ def test_what_cannot_be_had_is_told(cells, bundle, tiny_bundle, how):
     assert ask(targets=(*how.targets, "NOGENE", "unknown-1")).unknown == ("NOGENE", "unknown-1")
 
 
-def test_a_bundle_without_the_graph_says_what_it_has(cells, how):
-    from scgpt_infer import models
-
-    shipped = models.resolve("demo")
-    if any(graph.task == "attention" for graph in shipped.manifest.graphs):
-        pytest.skip("the shipped bundle has it")
-    with pytest.raises(BundleError, match="attention"):
-        from_attention(cells, "demo", how, PLAIN)
+def test_a_bundle_without_the_graph_says_what_it_can_do(cells, how, tmp_path):
+    bundle = toy_bundle.write(tmp_path / "toy")
+    with pytest.raises(BundleError, match=r"attention scores.*It can embed"):
+        from_attention(cells, bundle, how, PLAIN)
 
 
 @pytest.mark.parametrize(
