@@ -102,7 +102,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Score both files, write the results and print them as tables."""
+    """Score the files that a model is named for, write the results beside earlier ones, and print all as tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", action="append", default=[], metavar="pbmc[:NAME]=BUNDLE", help="may be repeated")
@@ -113,8 +113,9 @@ def main() -> None:
         where, _, bundle = pair.partition("=")
         cells, _, name = where.partition(":")
         models[cells][name or "DSBN"] = Path(bundle)
-    found = {}
-    for name in PLANS:
+    before = json.loads(options.output.read_text(encoding="utf-8")) if options.output.exists() else {}
+    found = before.get("cells", {})
+    for name in [name for name in PLANS if models[name]]:
         print(f"scoring {name}", file=sys.stderr, flush=True)
         found[name] = compare(judged(options.data, name), models[name])
     told = {"machine": describe(), "cells": found}
