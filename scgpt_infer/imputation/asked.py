@@ -17,7 +17,7 @@ PredictFrom = Literal["tokens", "embedding"]
 Hide = Literal["together", "each", "none"]
 Units = Literal["values", "expected", "bins"]
 
-HEADS = {"tokens": ("tokens", "expression"), "embedding": ("embed", "mvc")}
+HEADS: dict[PredictFrom, tuple[str, str]] = {"tokens": ("tokens", "expression"), "embedding": ("embed", "mvc")}
 """Graphs that each way of predicting needs."""
 
 
@@ -78,7 +78,7 @@ def settled(how: ImputeOptions, manifest: Manifest) -> ImputeOptions:
     """
     require(manifest, "impute")
     tasks = {graph.task for graph in manifest.graphs}
-    able = [name for name, needed in HEADS.items() if tasks.issuperset(needed)]
+    able: list[PredictFrom] = [name for name, needed in HEADS.items() if tasks.issuperset(needed)]
     source = how.predict_from or able[0]
     if source not in able:
         raise BundleError(
@@ -104,13 +104,13 @@ def tells_zeros(manifest: Manifest, head: str) -> bool:
     return any(spec.name == "nonzero" for graph in manifest.graphs if graph.task == head for spec in graph.outputs)
 
 
-def needs_batch(manifest: Manifest, source: str) -> bool:
+def needs_batch(manifest: Manifest, source: PredictFrom) -> bool:
     """Whether a cell's batch has a part in what is predicted from this source."""
     graphs = [graph for graph in manifest.graphs if graph.task in HEADS[source]]
     return any(spec.name == "batch" for graph in graphs for spec in graph.inputs)
 
 
-def _check_feed(manifest: Manifest, source: str, batches: IntegrateOptions) -> None:
+def _check_feed(manifest: Manifest, source: PredictFrom, batches: IntegrateOptions) -> None:
     if manifest.modalities:
         raise BundleError(
             f"The model {manifest.name} is of several modalities: take scgpt-infer multiomic with --predict "

@@ -151,7 +151,8 @@ class Hiding:
         return replace(tokens, ids=np.concatenate(ids), values=np.concatenate(values), offsets=offsets)
 
     def _too_long(self, tokens: TokenBlock, genes: NDArray[np.int64]) -> bool:
-        return int(np.diff(tokens.offsets).max(initial=0)) + genes.shape[1] > self.settings.max_length
+        longest = int(np.diff(tokens.offsets).max(initial=0))
+        return longest + len(genes[0]) > self.settings.max_length
 
     def _short(self, block: CellBlock) -> TokenBlock:
         """The same rows with room for all masks."""

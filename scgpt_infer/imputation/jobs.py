@@ -226,7 +226,7 @@ def _job(
     task = Imputation(told)
     answers = Answers(imputer, match.columns, facts, task, len(names))
     matrices = (NONZERO,) if tells_zeros(manifest, HEADS[how.predict_from or "tokens"][1]) else ()
-    rows = source.rows if isinstance(source, ChosenCells) else None
+    rows: list[int] | None = source.rows.tolist() if isinstance(source, ChosenCells) else None
     return Job(source, answers, task, options, features=names, matrices=matrices, rows=rows)
 
 

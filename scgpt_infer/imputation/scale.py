@@ -65,4 +65,5 @@ def expected(
         (n_cells, n) probability that the entry is not zero.
     """
     there = np.maximum(nonzero, np.finfo(np.float32).tiny)
-    return (nonzero * to_scale(bins / there, edges)).astype(np.float32)
+    given = to_scale(np.asarray(bins / there, np.float32), edges)
+    return np.asarray(nonzero * given, np.float32)
