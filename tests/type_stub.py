@@ -7,6 +7,7 @@ from anndata import AnnData
 import scgpt_infer as si
 from scgpt_infer.compat import embed_data as original_embed_data
 from scgpt_infer.compat import scGPT, scGPTConfig
+from scgpt_infer.imputation import Imputed, ImputeOptions, impute_file
 from scgpt_infer.integration import Integrated, IntegrateOptions, integrate_file
 from scgpt_infer.networks import AttentionOptions, EmbeddingNetworkOptions, GeneNetwork
 from scgpt_infer.preview import Preview
@@ -95,3 +96,12 @@ def batches_into_one_space(cells: AnnData) -> AnnData:
 def batches_of_a_file() -> str:
     found: Integrated = integrate_file("cells.h5ad", "out.h5ad", "tuned", IntegrateOptions("donor", label="cell_type"))
     return found.to_json() if found.scores is None else found.scores.report()
+
+
+def values_of_genes(cells: AnnData) -> AnnData:
+    return si.impute(cells, model="tuned", genes=["CD3D"], how=ImputeOptions(units="bins"), inplace=True)
+
+
+def a_file_of_values() -> tuple[str, ...]:
+    found: Imputed = impute_file("cells.h5ad", "values.json", "tuned", ["CD3D", "MS4A1"])
+    return found.genes
