@@ -38,7 +38,7 @@ from scgpt_runtime.vocab import is_special
 FOLDS = 10
 SHARE = 0.1
 COMPONENTS = 50
-NEIGHBOURS = (5, 10, 20, 40, 80)
+NEIGHBOURS = (5, 10, 20, 40, 80, 160, 320)
 PBMC3K_AGAIN = "GSE115189"
 N_BINS = 51
 
