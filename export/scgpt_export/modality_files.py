@@ -108,7 +108,7 @@ def _of_modalities(
 
 def _texts(value: Any, kind: type) -> bool:
     """Whether a value is a text, or a list of texts, that is not empty."""
-    return type(value) is kind and bool(value) and all(isinstance(part, str) for part in value)
+    return isinstance(value, kind) and bool(value) and all(isinstance(part, str) for part in value)
 
 
 def _by_list(path: Path, lists: Mapping[str, list[str]], tokens: Sequence[str]) -> dict[str, str]:

@@ -21,7 +21,8 @@ VARIABLE_GENES = 2000
 
 def values_of(source: CellSource, rows: NDArray[np.int64]) -> sp.csr_matrix:
     """(n_rows, n_genes) float32 values of some cells, whose rows ascend; blocks are read one at a time."""
-    return sp.vstack(list(_parts(source, rows)), format="csr", dtype=np.float32)
+    values: sp.csr_matrix = sp.vstack(list(_parts(source, rows)), format="csr", dtype=np.float32)
+    return values
 
 
 def _parts(source: CellSource, rows: NDArray[np.int64]) -> Iterator[sp.csr_matrix]:
