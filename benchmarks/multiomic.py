@@ -120,7 +120,7 @@ def figures(told: NDArray[np.float32], true: NDArray[np.float32]) -> dict[str, f
     norm = np.linalg.norm(left, axis=0) * np.linalg.norm(right, axis=0)
     r = np.divide((left * right).sum(axis=0), norm, out=np.zeros(len(norm)), where=norm > 1e-6)
     error = float(np.sqrt(np.mean((told - true) ** 2)))
-    return {"r": round(float(r.mean()), 4), "rmse": round(error, 3), "n_features": int(usable.sum())}
+    return {"r": round(float(r.mean()), 4) + 0.0, "rmse": round(error, 3), "n_features": int(usable.sum())}
 
 
 def prediction(held: Held, bundle: Path, source: str, goal: str) -> dict[str, Any]:
