@@ -57,7 +57,8 @@ def components(
     import scanpy as sc
     from anndata import AnnData
 
-    cells = AnnData(values.copy(), obs=pd.DataFrame({"batch": pd.Categorical(batches)}))
+    names = [str(row) for row in range(len(batches))]
+    cells = AnnData(values.copy(), obs=pd.DataFrame({"batch": pd.Categorical(batches)}, index=names))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scanpy warns of its own future, and of cells that are named by number
         sc.pp.filter_genes(cells, min_cells=3)
