@@ -4,6 +4,7 @@ In: cells, a model, options. Out: an AnnData of mean profiles, or files and a `P
 """
 
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from scgpt_infer.facts import Facts
 from scgpt_infer.model import Say, cells_of
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import destination
-from scgpt_infer.perturbation.asked import Combination, PerturbOptions, combinations
+from scgpt_infer.perturbation.asked import Combination, PerturbOptions, combinations, tokens_of
 from scgpt_infer.perturbation.cells import Cells, Panel, chosen, control_rows, panel_of, read_cells
 from scgpt_infer.perturbation.memory import BATCH_TOKENS, cells_in_batch, held_bytes
 from scgpt_infer.perturbation.per_cell import FORMATS as CELL_FORMATS
@@ -32,9 +33,9 @@ from scgpt_infer.perturbation.work import Work
 from scgpt_infer.run import Progress
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine, EngineOptions
-from scgpt_runtime.errors import GenesError, OptionError
+from scgpt_runtime.errors import GenesError, OptionError, OutputError
 from scgpt_runtime.opening import cell_bytes
-from scgpt_runtime.vocab import Vocabulary, choose, match, taking_part
+from scgpt_runtime.vocab import Vocabulary, choose, taking_part
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -71,7 +72,8 @@ def perturb(
     how
         What is perturbed, in which cells, and what is told; then the two above are left out.
     options
-        How cells are read and what runs the model; tokenizer settings do not apply. ``precision`` ``auto`` is fp32
+        How cells are read and what runs the model; tokenizer settings do not apply, nor do
+        ``limit`` and ``in_place``. ``precision`` ``auto`` is fp32
         here: what a perturbation changes is small against the values.
 
     Returns
@@ -136,11 +138,30 @@ def perturb_file(
     second = None if per_cell is None else destination(Path(cells), per_cell, options)
     if second is not None:
         check_format(second, CELL_FORMATS, "Profiles of cells")
+    _check_apart(path, second, how.truth_cells)
     with _opened(cells, model, how, options, cache_dir, say or _log.info) as work:
         outcome = work.run(second, progress)
         judgement = work.judged(outcome)
         work.profiles(outcome).write(path)
         return work.summary(outcome, path, second, judgement)
+
+
+def _check_apart(path: Path, second: Path | None, truth_cells: Path | None) -> None:
+    """No file takes the place of another that this run reads or writes."""
+    if second == path:
+        raise OutputError(f"{path} would be two files: give --per-cell (per_cell) another name.")
+    if truth_cells is not None and Path(os.path.realpath(truth_cells)) in (path, second):
+        raise OutputError(f"{truth_cells} is the file of the truth (--truth-cells, truth_cells). Name another output.")
+
+
+def _check_options(options: EmbedOptions) -> None:
+    if options.in_place:
+        raise OptionError("Profiles are not added to the cells' file: leave in_place out, and name an output.")
+    if options.limit is not None:
+        raise OptionError(
+            "limit is the first cells of a file, whatever they are: take PerturbOptions.cells (--cells), the number of "
+            "control cells."
+        )
 
 
 @contextmanager
@@ -154,6 +175,7 @@ def _opened(
 ) -> Iterator[Work]:
     """Open cells and model; what is wrong with either shows before the model runs."""
     started = time.perf_counter()
+    _check_options(options)
     with cells_of(cells, options) as source:
         controls = control_rows(source, how.control)
         bundle = models.resolve(model, cache_dir, precision=options.precision, say=say)
@@ -183,8 +205,8 @@ def _told(
     if not only:
         return np.argsort(panel.columns), ()
     place_of = {token: place for place, token in reversed(list(enumerate(panel.ids.tolist())))}
-    tokens = match(only, vocabulary, options.genes).columns.tolist()
-    places = [place_of.get(token, -1) for token in tokens]
+    tokens = tokens_of(only, vocabulary, options.genes)
+    places = [place_of.get(tokens[name], -1) for name in only]
     unknown = tuple(dict.fromkeys(name for name, place in zip(only, places, strict=True) if place < 0))
     there = list(dict.fromkeys(place for place in places if place >= 0))
     if not there:

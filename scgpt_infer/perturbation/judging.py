@@ -143,7 +143,8 @@ def judge(
         known = ids in trained if trained else None
         names = tuple(genes[place] for place in places.tolist())
         found.append(Judged(truth.names[ids], group.n_cells, known, names, figures))
-    baseline = f"the {len(trained)} perturbations trained on" if trained else "all other perturbations"
+    there = len(set(trained) & set(truth.groups))
+    baseline = f"the {there} perturbations trained on" if trained else "all other perturbations"
     return Judgement(tuple(found), threshold, top, baseline, tuple(not_askable))
 
 

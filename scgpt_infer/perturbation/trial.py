@@ -20,7 +20,7 @@ from scgpt_infer.perturbation.sums import ProfileSums
 from scgpt_infer.perturbation.truth import Truth, known_perturbations, measured
 from scgpt_infer.readers import CellSource
 from scgpt_runtime.cells import CellFault
-from scgpt_runtime.errors import CellsError
+from scgpt_runtime.errors import CellsError, OptionError
 from scgpt_runtime.vocab import Vocabulary, choose
 
 __all__ = ["Trial", "open_trial"]
@@ -93,6 +93,8 @@ def open_trial(
     ------
     CellsError
         There is no such column, it tells no perturbation that the model can be asked, or the files share no gene.
+    OptionError
+        The model knows none of the perturbations that it was trained on.
     """
     if how.truth is None:
         return None
@@ -111,7 +113,12 @@ def open_trial(
         )
         truth = measured(other, how.truth, known, theirs, how.values)
     by_ids = {combination.ids: combination for combination in known.values()}
-    trained, _ = known_perturbations(how.trained, vocabulary, options.genes)
+    trained, strangers = known_perturbations(how.trained, vocabulary, options.genes)
+    if how.trained and not trained:
+        raise OptionError(
+            "The model knows no gene of the perturbations that it was trained on (--trained, trained): "
+            f"{', '.join(strangers[:5]) or 'none is named'}. Expected A, A+B or A+ctrl, by names of the model's genes."
+        )
     return Trial(
         truth,
         tuple(by_ids[ids] for ids in truth.groups),
@@ -126,12 +133,15 @@ def open_trial(
 def _shared(
     other: CellSource, panel: Panel, options: EmbedOptions, vocabulary: Vocabulary
 ) -> tuple[Panel, NDArray[np.int64]]:
-    """The genes of a panel in the columns of another source, and their places in the panel."""
+    """The genes of a panel in the columns of another source, and their places in the panel: each gene once, by its
+    first column on either side.
+    """
     if options.gene_col is not None:
         other.gene_column(options.gene_col)
     columns = choose(other.gene_names, vocabulary, options.genes, options.gene_col, options.min_match).columns
     first = {token: column for column, token in reversed(list(enumerate(columns.tolist()))) if token >= 0}
-    places = np.array([place for place, token in enumerate(panel.ids.tolist()) if token in first], np.int64)
+    _, once = np.unique(panel.ids, return_index=True)
+    places = np.array([place for place in once.tolist() if int(panel.ids[place]) in first], np.int64)
     if not len(places):
         raise CellsError("The control cells and the truth share no gene that the model knows. Check --gene-col.")
     ids = panel.ids[places]

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from scgpt_infer.evaluation.profiles import Moments
-from scgpt_infer.perturbation.asked import Combination, Values, combination_of, names_of
+from scgpt_infer.perturbation.asked import Combination, Values, combination_of, names_of, tokens_of
 from scgpt_infer.perturbation.cells import Panel, rows_of
 from scgpt_infer.perturbation.sums import ProfileSums
 from scgpt_infer.readers import CellSource
 from scgpt_runtime.cells import CellFault
 from scgpt_runtime.errors import CellsError
-from scgpt_runtime.vocab import GeneMode, Vocabulary, match
+from scgpt_runtime.vocab import GeneMode, Vocabulary
 
 __all__ = ["Truth", "known_perturbations", "measured"]
 
@@ -48,7 +48,7 @@ def known_perturbations(
     """
     told = {label: names_of(label) for label in labels if label}
     names = sorted({name for combination in told.values() for name in combination})
-    ids = dict(zip(names, match(names, vocabulary, mode).columns.tolist(), strict=True))
+    ids = tokens_of(names, vocabulary, mode)
     known = {
         label: combination_of(sorted({ids[name] for name in genes}), vocabulary)
         for label, genes in told.items()

@@ -5,6 +5,7 @@ import pytest
 from scgpt_infer.perturbation import PerturbOptions, bytes_of, read_perturbations
 from scgpt_infer.perturbation.asked import combinations, names_of
 from scgpt_infer.perturbation.memory import PROCESS_BYTES, cells_in_batch
+from scgpt_infer.perturbation.truth import known_perturbations
 from scgpt_runtime.errors import OptionError
 from scgpt_runtime.vocab import Vocabulary
 
@@ -15,6 +16,15 @@ def test_a_combination_is_one_whatever_the_order_the_name_and_the_repeats():
     found = combinations(("B+A", "A + ENSG00000000001", "A+A+B", "HLA-A", "ctrl+A"), VOCABULARY)
     assert [one.name for one in found] == ["A+B", "HLA-A", "A"]
     assert [one.ids for one in found] == [(0, 1), (2,), (0,)]
+
+
+def test_an_older_name_is_found_beside_the_name_of_its_gene():
+    vocabulary = Vocabulary(("A", "B"), aliases={"OLD": 0})
+    found = combinations(("A", "OLD+B", "OLD"), vocabulary, "alias")
+    assert [one.name for one in found] == ["A", "A+B"]
+    labels, not_askable = known_perturbations(["A", "OLD+B"], vocabulary, "alias")
+    assert {label: one.name for label, one in labels.items()} == {"A": "A", "OLD+B": "A+B"}
+    assert not_askable == ()
 
 
 @pytest.mark.parametrize("control", ["", "ctrl", "control", "non-targeting", "ctrl+ctrl"])

@@ -1,6 +1,7 @@
 """Predictions held against a truth: means of a screen, and three baselines computed here another way."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -91,3 +92,26 @@ def test_a_truth_that_tells_nothing_is_refused(screen, generator):
     strange.obs["condition"] = np.where(strange.obs["condition"] == "ctrl", "ctrl", "NOPE")
     with pytest.raises(CellsError, match="tells no perturbation whose genes the model knows"):
         perturb(strange, model=generator, how=judged(), options=PLAIN)
+
+
+def test_a_gene_of_two_columns_is_judged_once_where_the_truth_is_another_file(screen, generator, tmp_path):
+    """The same cells as controls and as truth: nothing changes, whatever their columns are."""
+    control = (screen.obs["condition"] == "ctrl").to_numpy()
+    twice = screen[control].copy()
+    twice.var["symbol"] = [name if name != "X1" else "A" for name in twice.var_names]
+    options = replace(PLAIN, gene_col="symbol")
+    truth = twice.copy()
+    truth.obs["condition"] = "A"
+    truth.write_h5ad(tmp_path / "truth.h5ad")
+    how = PerturbOptions(("A",), only=("A", "B"), truth="condition", truth_cells=tmp_path / "truth.h5ad")
+    told = json.loads(perturb(twice, model=generator, how=how, options=options).uns["perturbation_figures"])
+    (one,) = told["perturbations"]
+    assert sorted(one["genes"]) == KNOWN
+    assert one["figures"]["control mean"]["mse"] == 0
+
+
+def test_what_was_trained_on_is_not_forgotten_where_no_name_is_known(screen, generator):
+    with pytest.raises(OptionError, match=r"knows no gene of the perturbations that it was trained on.*: nobody"):
+        perturb(screen, model=generator, how=judged(trained=("nobody",)), options=PLAIN)
+    found = perturb(screen, model=generator, how=judged(trained=("A", "D")), options=PLAIN)
+    assert json.loads(found.uns["perturbation_figures"])["baseline"] == "the 1 perturbations trained on"

@@ -1,6 +1,7 @@
 """What is predicted, of whom, and told how: against a generator whose answers are known."""
 
 import json
+from dataclasses import replace
 
 import anndata as ad
 import numpy as np
@@ -164,3 +165,25 @@ def test_what_cannot_be_done_says_what_can(screen, screen_file, generator, toy_m
     with pytest.raises(GenesError, match="None of the genes that are wanted"):
         perturb(screen, model=generator, how=asked("A", only=("X1",)), options=PLAIN)
     assert not [*tmp_path.glob("x.*")]
+
+
+def test_no_file_of_a_run_takes_the_place_of_another(screen_file, generator, tmp_path):
+    truth = tmp_path / "truth.h5ad"
+    truth.write_bytes(screen_file.read_bytes())
+    how = asked("A", truth="condition", truth_cells=truth)
+    with pytest.raises(OutputError, match=r"truth.h5ad is the file of the truth"):
+        perturb_file(screen_file, truth, generator, how, PLAIN)
+    with pytest.raises(OutputError, match=r"truth.h5ad is the file of the truth"):
+        perturb_file(screen_file, tmp_path / "x.csv", generator, how, PLAIN, per_cell=truth)
+    with pytest.raises(OutputError, match="would be two files"):
+        perturb_file(screen_file, tmp_path / "x.h5ad", generator, asked("A"), PLAIN, per_cell=tmp_path / "x.h5ad")
+    assert truth.read_bytes() == screen_file.read_bytes()
+
+
+def test_options_that_mean_nothing_here_are_refused(screen, screen_file, generator):
+    before = screen_file.read_bytes()
+    with pytest.raises(OptionError, match="leave in_place out"):
+        perturb_file(screen_file, screen_file, generator, asked("A"), replace(PLAIN, in_place=True))
+    assert screen_file.read_bytes() == before
+    with pytest.raises(OptionError, match=r"take PerturbOptions\.cells"):
+        perturb(screen, model=generator, how=asked("A"), options=replace(PLAIN, limit=5))
