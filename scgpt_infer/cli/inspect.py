@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scgpt_infer.abilities import abilities
 from scgpt_infer.cli.lines import short
 from scgpt_infer.cli.options import json_option
 
@@ -39,6 +38,8 @@ def command(bundle: str, as_json: bool) -> None:
 
 def report(manifest: "Manifest", modalities: "Modalities | None" = None) -> str:
     """A manifest for people, with the tokens of each modality: one block a subject."""
+    from scgpt_infer.abilities import abilities
+
     parts = [
         f"{manifest.name}  (bundle format {manifest.format})",
         _wrapped("commands", ", ".join(abilities(manifest)) or "none"),
