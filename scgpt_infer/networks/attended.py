@@ -123,7 +123,7 @@ def attention_scores(
     Raises
     ------
     CellsError
-        No cell of a condition has scores.
+        No cell of a condition has scores, or with ``compat`` one alone, which is lost.
     OptionError
         There is not enough memory for the sums.
     """
@@ -148,7 +148,7 @@ def attention_scores(
         close = getattr(results, "close", None)  # an error's traceback would keep the engine's threads alive
         if close is not None:
             close()
-    _check_cells(cells, conditions, bad)
+    _check_cells(cells - compat, conditions, bad)
     return AttentionScores(ids, conditions.names, sums, _heads(engine.bundle), cells, bad)
 
 
@@ -222,9 +222,9 @@ def _check_memory(n_conditions: int, length: int, rows: int) -> None:
 
 
 def _check_cells(cells: NDArray[np.int64], conditions: Groups, bad: list[BadCell]) -> None:
-    empty = [name for name, count in zip(conditions.names, cells.tolist(), strict=True) if not count]
+    empty = [name for name, count in zip(conditions.names, cells.tolist(), strict=True) if count <= 0]
     if empty:
-        reasons = ", ".join(sorted({cell.reason for cell in bad})) or "there are none"
+        reasons = ", ".join(sorted({cell.reason for cell in bad})) or "there are too few"
         where = f" of {', '.join(empty)}" if any(empty) else ""
         raise CellsError(
             f"None of the cells{where} can be used ({reasons}). Check that the counts are where they were taken from "

@@ -100,6 +100,11 @@ def grn_file(
             "Scores of groups (--by, by) go into a folder or a .json file, and no such output was named. Name one, "
             "or leave --by out."
         )
+    if isinstance(how, AttentionOptions) and any(path.suffix.lower() == ".gmt" for path in paths):
+        raise OptionError(
+            "A .gmt file lists metagenes, and networks from attention have none. Leave it out, or take the embeddings "
+            "of genes: leave --condition and --targets out."
+        )
     network, unknown, bad = _found(cells, model, how, options, progress, cache_dir, say)
     write(network, paths)
     return NetworkSummary.of(network, tuple(map(str, paths)), unknown, bad)

@@ -16,14 +16,15 @@ from scgpt_infer.networks.network import GroupScores
 __all__ = ["group_scores"]
 
 _BINS = 25
+_DRAWN = 50
 
 
 def group_scores(found: Expression, groups: Groups, by: str, sets: Sequence[NDArray[np.int64]]) -> GroupScores:
     """Score sets of genes in groups of cells.
 
     The score of a set is the mean log1p value of its genes less that of its control genes: all other genes of those of
-    25 bins by mean value that its genes lie in. scanpy draws 50 genes from each of these bins; all of them are what it
-    would draw in the mean, and need no seed.
+    25 bins by mean value that its genes lie in. scanpy draws 50 genes from each of these bins, or takes all where there
+    are fewer; the mean of each bin with that weight is what it would draw in the mean, and needs no seed.
 
     Parameters
     ----------
@@ -46,12 +47,13 @@ def group_scores(found: Expression, groups: Groups, by: str, sets: Sequence[NDAr
 
 
 def _control(means: NDArray[np.float64], bins: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(n_groups,) mean of the control genes; 0 where there are none."""
+    """(n_groups,) mean of the control genes, no bin weighing more than `_DRAWN` genes; 0 where there are none."""
     others = np.isin(bins, bins[columns])
     others[columns] = False
     if not others.any():
         return np.zeros(len(means))
-    control: NDArray[np.float64] = means[:, others].mean(axis=1)
+    in_bin = np.bincount(bins[others])[bins[others]]  # (n_others,)
+    control: NDArray[np.float64] = np.average(means[:, others], axis=1, weights=np.minimum(1, _DRAWN / in_bin))
     return control
 
 

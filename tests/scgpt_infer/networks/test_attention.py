@@ -144,6 +144,17 @@ def test_the_order_of_cells_and_genes_cannot_show(cells, tiny_bundle, how, found
     np.testing.assert_array_equal(again.network.weight, found.network.weight)
 
 
+def test_compat_refuses_a_condition_of_one_cell_which_it_would_lose(cells, tiny_bundle, how):
+    one = AttentionOptions(how.targets, "treated", "ctrl", "late", only=how.only, compat=True)
+    with pytest.raises(CellsError, match="None of the cells of late"):
+        from_attention(cells, tiny_bundle, one, PLAIN)
+
+
+def test_a_list_of_metagenes_is_refused_before_the_work(cells, tiny_bundle, how, tmp_path):
+    with pytest.raises(OptionError, match="have none"):
+        grn_file([tmp_path / "net.csv", tmp_path / "net.gmt"], tiny_bundle, tmp_path / "no cells.h5ad", how, PLAIN)
+
+
 def test_compat_loses_the_first_good_cell_of_each_condition(cells, tiny_bundle, how, found):
     compat = from_attention(cells, tiny_bundle, AttentionOptions(**fields_of(how), compat=True), PLAIN)
     np.testing.assert_array_equal(compat.scores.divisors, found.scores.divisors)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scgpt_infer.gene_vectors.groups import groups_of
+from scgpt_infer.gene_vectors.groups import Groups, groups_of
 from scgpt_infer.networks import expression as module
 from scgpt_infer.networks.expression import Expression, expression
 from scgpt_infer.networks.scoring import group_scores
@@ -116,3 +116,17 @@ def test_scores_are_means_less_those_of_genes_of_like_mean(cells):
     assert sorted(told.scaled[0].tolist()) == [0, 1]
     assert np.isnan(told.scores[1]).all()
     assert (told.groups, told.cells.tolist()) == (("a", "b"), [19, 19])
+
+
+def test_a_large_bin_of_genes_that_no_cell_has_weighs_no_more_than_scanpys_draw():
+    """A metagene may have genes that are not expressed, and their bin thousands of others."""
+    n_silent, n_loud = 1000, 960
+    means = np.concatenate([np.zeros(n_silent), np.linspace(1, 2, n_loud)])
+    found = Expression(means, means, np.stack([means, 0 * means]), np.array([1, 0]))
+    columns = np.array([0, n_silent + 500])
+    told = group_scores(found, Groups(("a",), np.zeros(1, np.int64)), "kind", [columns])
+    bins = pd.Series(means).rank(method="min").to_numpy() // round(len(means) / 24)
+    like = np.setdiff1d(np.flatnonzero(bins == bins[columns[1]]), columns)
+    assert len(like) >= 50
+    expected = means[columns].mean() - means[like].mean() / 2  # 50 of each bin
+    np.testing.assert_allclose(told.scores, [[expected]], rtol=1e-6)
