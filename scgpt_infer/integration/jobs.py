@@ -22,7 +22,7 @@ from scgpt_infer.facts import Facts
 from scgpt_infer.integration.answering import BatchFacts, LabelledEngine
 from scgpt_infer.integration.batches import CellBatches, label_cells
 from scgpt_infer.integration.options import IntegrateOptions
-from scgpt_infer.integration.scores import Scores, check_installed, score
+from scgpt_infer.integration.scores import Scores, check_installed, check_scorable, score
 from scgpt_infer.job import Job, check_inplace
 from scgpt_infer.model import Say, cells_of
 from scgpt_infer.options import EmbedOptions
@@ -229,15 +229,23 @@ class _Judged:
     def of(cls, job: Job, how: IntegrateOptions, label: str) -> "_Judged":
         n_cells = job.n_cells
         columns = [job.source.cell_column(name)[:n_cells] for name in (how.batch or "", label)]
-        return cls(columns[0], columns[1], how)
+        judged = cls(columns[0], columns[1], how)
+        judged.rows(np.ones(n_cells, bool))  # what cannot be scored shows before anything runs
+        return judged
+
+    def rows(self, good: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Rows of the cells to score: those of ``good`` with a batch and a type that counts; errors as for `score`."""
+        told = (self.batches != "") & (self.labels != "") & ~np.isin(self.labels, self.how.ignore)
+        rows = np.flatnonzero(good & told)
+        check_scorable(self.batches[rows], self.labels[rows], self.how.batch or "", self.how.label or "")
+        return rows
 
     def scores(self, job: Job, kept: MemorySink) -> Scores:
         """Score the vectors of a finished job, and beside them what the same cells are without the model."""
         from scgpt_infer.integration.baselines import components, harmonised, values_of
 
         vectors = np.empty((0, 0)) if kept.vectors is None else kept.vectors
-        good = np.isfinite(vectors).all(axis=1) & (self.batches != "") & (self.labels != "")
-        rows = np.flatnonzero(good & ~np.isin(self.labels, self.how.ignore))
+        rows = self.rows(np.isfinite(vectors).all(axis=1))
         if len(rows) > MOST_SCORED:
             rows = rows[np.linspace(0, len(rows) - 1, MOST_SCORED).astype(np.int64)]
         batches, labels = self.batches[rows], self.labels[rows]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scgpt_runtime.errors import CellsError, MissingDependencyError
 
-__all__ = ["AGGREGATES", "Scores", "check_installed", "score"]
+__all__ = ["AGGREGATES", "Scores", "check_installed", "check_scorable", "score"]
 
 AGGREGATES = ("Bio conservation", "Batch correction", "Total")
 """Means of scib-metrics: of what keeps cell types, of what mixes batches, and 0.6 and 0.4 of the two."""
@@ -121,7 +121,7 @@ def score(
         There is only one batch or one type, or too few cells.
     """
     check_installed()
-    _check(batches, labels, batch, label)
+    check_scorable(batches, labels, batch, label)
     import pandas as pd
     from anndata import AnnData
     from scib_metrics import silhouette_batch
@@ -158,7 +158,14 @@ FEWEST = 100
 """Cells below which the neighbourhoods of 90 cells, which some figures are made of, mean nothing."""
 
 
-def _check(batches: NDArray[np.str_], labels: NDArray[np.str_], batch: str, label: str) -> None:
+def check_scorable(batches: NDArray[np.str_], labels: NDArray[np.str_], batch: str, label: str) -> None:
+    """Make sure that these cells can be scored; parameters as for `score`.
+
+    Raises
+    ------
+    CellsError
+        There is only one batch or one type, or too few cells.
+    """
     if len(batches) < FEWEST:
         raise CellsError(f"{len(batches)} cells can be scored (with vector, {batch} and {label}); at least {FEWEST}.")
     for name, values in ((batch, batches), (label, labels)):

@@ -71,6 +71,7 @@ def test_scores_are_written_and_printed(file, model, tmp_path, capsys, monkeypat
         return Scores({name: {"Total": 0.5} for name in methods}, batch, label, len(batches), 4, 1, "0")
 
     monkeypatch.setattr("scgpt_infer.integration.jobs.check_installed", lambda: None)
+    monkeypatch.setattr("scgpt_infer.integration.jobs.check_scorable", lambda *given: None)
     monkeypatch.setattr("scgpt_infer.integration.jobs.score", scored)
     monkeypatch.setattr("scgpt_infer.integration.baselines.components", lambda *given: np.zeros((len(given[1]), 2)))
     monkeypatch.setattr("scgpt_infer.integration.baselines.harmonised", lambda before, batches: before)

@@ -126,3 +126,28 @@ def test_scores_that_cannot_be_had_are_refused_before_the_work(file, labelled_mo
     with pytest.raises(MissingDependencyError, match=r"scgpt-infer\[integrate\]"):
         integrate_file(file, tmp_path / "out.h5ad", labelled_model, how, OPTIONS)
     assert not (tmp_path / "out.h5ad").exists()
+
+
+def few(cells: ad.AnnData) -> None:
+    cells.obs["kind"] = [*["a", "b"] * 20, *[None] * (cells.n_obs - 40)]
+
+
+def without(cells: ad.AnnData) -> None:
+    cells.obs["kind"] = ""
+
+
+@pytest.mark.parametrize(
+    ("change", "ignored", "told"),
+    [(few, (), "39 cells can be scored"), (without, (), "0 cells can be scored"), (None, ("b",), "kind has one value")],
+)
+def test_cells_that_cannot_be_scored_are_refused_before_the_work(
+    cells, labelled_model, tmp_path, monkeypatch, change, ignored, told
+):
+    monkeypatch.setattr("scgpt_infer.integration.jobs.check_installed", lambda: None)
+    if change is not None:
+        change(cells)
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    how = IntegrateOptions("day", label="kind", ignore=ignored)
+    with pytest.raises(CellsError, match=told):
+        integrate_file(tmp_path / "cells.h5ad", tmp_path / "out.h5ad", labelled_model, how, OPTIONS)
+    assert not (tmp_path / "out.h5ad").exists()
