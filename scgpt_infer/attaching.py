@@ -14,7 +14,7 @@ import numpy as np
 
 from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.source import TabledCells
-from scgpt_infer.writers.h5ad import RECORD, record_name
+from scgpt_infer.writers.h5ad import RECORD, former, record_name
 from scgpt_infer.writers.h5ad_columns import facts_of, recorded, refuse_others, superseded
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_infer.writers.sink import Column, Kind, Record, Target
@@ -81,6 +81,8 @@ class Attaching:
             found = _loaded(self.source, self.n_cells)
         else:
             found = self.cells if inplace else _copied(self.cells, self.n_cells)
+        for name in former(found.obsm, self.key, self.kind, sink.matrices):
+            del found.obsm[name]
         found.obsm[self.key] = sink.vectors
         for name, numbers in sink.matrices.items():
             found.obsm[f"{self.key}_{name}"] = numbers

@@ -16,7 +16,7 @@ from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.source import TabledCells
 from scgpt_infer.sizes import size
 from scgpt_infer.writers import Target, writer_of
-from scgpt_infer.writers.h5ad import RECORD, held
+from scgpt_infer.writers.h5ad import IMPUTED, RECORD, held
 from scgpt_runtime.errors import OptionError, OutputError
 
 if TYPE_CHECKING:
@@ -126,8 +126,9 @@ def check_key(cells: "AnnData | Path | str", key: str) -> None:
     if key.startswith(_OURS):
         return
     if not isinstance(cells, (str, Path)):
-        taken, before = key in cells.obsm, cells.uns.get(RECORD)
-        record = before.get("key") if isinstance(before, Mapping) else None
+        records = [cells.uns.get(name) for name in (RECORD, IMPUTED)]
+        named = [record["key"] for record in records if isinstance(record, Mapping) and "key" in record]
+        taken, record = key in cells.obsm, key if key in named else None
     elif Path(cells).suffix.lower() == ".h5ad":
         taken, record = held(Path(cells), key)
     else:

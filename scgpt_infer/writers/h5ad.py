@@ -6,7 +6,7 @@ adding to the input file itself is safe as well. Rows go to the disk as they com
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from scgpt_infer.writers.h5ad_room import reserve, room
 from scgpt_infer.writers.sink import Kind, Part, Record, Sink, Target, beside, matrix_of, output_errors, sync, table_of
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["RECORD", "bytes_needed", "held", "open_h5ad", "record_name"]
+__all__ = ["IMPUTED", "RECORD", "bytes_needed", "former", "held", "open_h5ad", "record_name"]
 
 RECORD = "scgpt_infer"
 """Key under ``uns`` that the facts of a run are written under."""
@@ -51,6 +51,13 @@ def record_name(kind: Kind) -> str:
     return IMPUTED if kind == "imputed_values" else RECORD
 
 
+def former(there: Collection[str], key: str, kind: Kind, matrices: Collection[str]) -> list[str]:
+    """Keys of ``obsm`` that an earlier run wrote beside its values and this one does not: they are of other values."""
+    beside_values = ("nonzero",) if kind == "imputed_values" else ()
+    names = [f"{key}_{name}" for name in beside_values if name not in matrices]
+    return [name for name in names if name in there] if key in there else []
+
+
 def held(path: Path, key: str) -> tuple[bool, str | None]:
     """Whether a file's ``obsm`` has a key, and the key that our record in it names."""
     with h5py.File(path, "r") as file:
@@ -77,6 +84,8 @@ def open_h5ad(target: Target) -> Iterator[Sink]:
             file = h5py.File(temporary, "r+", locking=False)  # ours alone; some network disks have no locks
         try:
             with _h5_errors(target.path):
+                for name in former(file.get("obsm", ()), target.key, target.kind, target.matrices):
+                    del file["obsm"][name]
                 dataset, *others = [_matrix(file, target, name) for name in ("", *target.matrices)]
                 matrices = dict(zip(target.matrices, others, strict=True))
                 tables = {one.name: _matrix(file, target, one.name, one.width) for one in target.tables}

@@ -285,3 +285,15 @@ def test_what_cannot_be_asked(tiny_bundle, cells, wanted, genes):
 def test_a_model_without_the_head_says_what_it_can_do(toy_model, cells, wanted):
     with pytest.raises(BundleError, match=r"impute needs.*It can embed"):
         impute(cells, model=toy_model, genes=wanted)
+
+
+def test_probabilities_of_an_earlier_run_do_not_stay_beside_other_values(
+    zeros_bundle, tiny_bundle, cells, cells_file, wanted
+):
+    in_place = EmbedOptions(provider="cpu", precision="fp32", in_place=True, key="values")
+    by_key = EmbedOptions(provider="cpu", precision="fp32", key="values")
+    for model, keys in ((zeros_bundle, {"values", "values_nonzero"}), (tiny_bundle, {"values"})):
+        impute_file(cells_file, None, model, wanted, in_place)
+        assert set(ad.read_h5ad(cells_file).obsm) == keys
+        impute(cells, model=model, genes=wanted, options=by_key, inplace=True)
+        assert set(cells.obsm) == keys
