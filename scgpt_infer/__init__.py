@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scgpt_infer.multiomics import multiomic
     from scgpt_infer.networks import grn
     from scgpt_infer.options import EmbedOptions
+    from scgpt_infer.perturbation import perturb
     from scgpt_runtime import errors
     from scgpt_runtime.errors import ScgptInferError
 
@@ -35,6 +36,7 @@ __all__ = [
     "impute",
     "integrate",
     "multiomic",
+    "perturb",
 ]
 
 _HOMES = {
@@ -51,6 +53,7 @@ _HOMES = {
     "impute": "scgpt_infer.imputation",
     "integrate": "scgpt_infer.integration",
     "multiomic": "scgpt_infer.multiomics",
+    "perturb": "scgpt_infer.perturbation",
 }
 
 

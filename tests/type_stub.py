@@ -10,6 +10,7 @@ from scgpt_infer.compat import scGPT, scGPTConfig
 from scgpt_infer.imputation import Imputed, ImputeOptions, impute_file
 from scgpt_infer.integration import Integrated, IntegrateOptions, integrate_file
 from scgpt_infer.networks import AttentionOptions, EmbeddingNetworkOptions, GeneNetwork
+from scgpt_infer.perturbation import PerturbOptions, PerturbSummary, perturb_file
 from scgpt_infer.preview import Preview
 from scgpt_infer.summary import BadCell, Summary
 
@@ -105,3 +106,13 @@ def values_of_genes(cells: AnnData) -> AnnData:
 def a_file_of_values() -> tuple[str, ...]:
     found: Imputed = impute_file("cells.h5ad", "values.json", "tuned", ["CD3D", "MS4A1"])
     return found.genes
+
+
+def perturbed(control: AnnData) -> AnnData:
+    return si.perturb(control, model="crispr", perturbations=["STAT1", "STAT1+IRF1"], control=("gene", "NT"))
+
+
+def a_judged_file_of_perturbations() -> float | None:
+    how = PerturbOptions(control=("gene", "NT"), truth="gene", cells=200, memory=8 * 2**30)
+    found: PerturbSummary = perturb_file("screen.h5ad", "after.h5ad", "crispr", how, per_cell="cells.h5ad")
+    return None if found.judgement is None else found.judgement.averages()["model"].pearson_change
