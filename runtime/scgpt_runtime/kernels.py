@@ -176,10 +176,10 @@ def _count(bits: np.uint64) -> int:
 @inner
 def _unpack(columns: Columns, s: Scratch) -> int:
     """Take the values from their places in ascending (modality, id, value); returns their number."""
-    n, modality = 0, 0
+    n, modality, several = 0, 0, len(columns.ends) > 1
     for word in range(len(s.present)):
         bits = s.present[word]
-        while modality < len(columns.ends) - 1 and columns.ends[modality] >> 6 == word:
+        while several and modality < len(columns.ends) - 1 and columns.ends[modality] >> 6 == word:
             s.runs[modality] = n + _count(bits & ((_ONE << np.uint64(columns.ends[modality] & 63)) - _ONE))
             modality += 1
         while bits != _ZERO:
@@ -349,6 +349,10 @@ def _levels_and_edges(rules: Rules, s: Scratch) -> int:
 
     Those of one modality come behind those of the one before, each with a level of zeros.
     """
+    if len(s.runs) == 1:
+        n_levels = _levels(s.runs[0], s)
+        _edges(s.runs[0], n_levels, rules.quantiles, s)
+        return n_levels
     first, base = 0, 0
     for last in s.runs:
         n = last - first
@@ -472,18 +476,17 @@ def _write(end: int, rules: Rules, out: Tokens, s: Scratch) -> int:
     first = 0
     for modality in range(len(s.runs)):
         stream, last = s.streams[modality], s.runs[modality]
-        ids, values, level, kept = s.ids[first:last], s.values[first:last], s.level[first:last], s.kept[first:last]
-        for t in range(len(ids)):
-            if kept[t] == 0:
+        for t in range(first, last):
+            if s.kept[t] == 0:
                 continue
-            out.ids[end] = ids[t]
+            out.ids[end] = s.ids[t]
             if not binned:
-                out.values[end] = values[t]
-            elif s.width[level[t]] <= 1 or rules.one_sided:
-                out.codes[end] = s.highest[level[t]]
+                out.values[end] = s.values[t]
+            elif s.width[s.level[t]] <= 1 or rules.one_sided:
+                out.codes[end] = s.highest[s.level[t]]
             else:
-                draw = np.float64(_hash(stream, ids[t]) >> _11) * 2.0**-53
-                out.codes[end] = _bin(s.highest[level[t]], s.width[level[t]], draw)
+                draw = np.float64(_hash(stream, s.ids[t]) >> _11) * 2.0**-53
+                out.codes[end] = _bin(s.highest[s.level[t]], s.width[s.level[t]], draw)
             end += 1
         first = last
     return end
@@ -498,8 +501,8 @@ def _key(rules: Rules, s: Scratch) -> np.uint64:
     whole, first = _ZERO, 0
     for modality in range(len(s.runs)):
         key = _ZERO
-        for token_id in s.ids[first : s.runs[modality]]:
-            key += _mix64(np.uint64(token_id))
+        for t in range(first, s.runs[modality]):
+            key += _mix64(np.uint64(s.ids[t]))
         s.streams[modality] = _stream(key, rules.seed, _TIE)
         whole, first = whole + key, s.runs[modality]
     return whole
