@@ -94,6 +94,9 @@ def command(
         click.echo(summary.to_json())
     elif not quiet:
         click.echo(summary.report())
+    else:
+        for line in summary.left_out():
+            click.echo(line, err=True)
     return 0 if summary.complete else MISSING
 
 

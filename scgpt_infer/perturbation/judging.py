@@ -61,6 +61,10 @@ class Judgement:
         What the mean perturbed profile is the mean of, in words.
     not_askable
         Perturbations of the truth with a gene that the model does not know, which are not judged.
+    too_few
+        Perturbations of too few cells, which are not judged.
+    n_bad
+        Measured cells that cannot be used.
     """
 
     perturbations: tuple[Judged, ...]
@@ -68,6 +72,8 @@ class Judgement:
     top: int
     baseline: str
     not_askable: tuple[str, ...]
+    too_few: tuple[str, ...]
+    n_bad: int
 
     def averages(self, trained: bool | None = None) -> dict[str, ProfileFigures]:
         """Means over perturbations by what predicted: over all, or those that the model was, or was not, trained on.
@@ -145,7 +151,7 @@ def judge(
         found.append(Judged(truth.names[ids], group.n_cells, known, names, figures))
     there = len(set(trained) & set(truth.groups))
     baseline = f"the {there} perturbations trained on" if trained else "all other perturbations"
-    return Judgement(tuple(found), threshold, top, baseline, tuple(not_askable))
+    return Judgement(tuple(found), threshold, top, baseline, tuple(not_askable), truth.too_few, truth.n_bad)
 
 
 def _mean_perturbed(truth: Truth, trained: Sequence[Ids]) -> Callable[[Ids], Profile | None]:

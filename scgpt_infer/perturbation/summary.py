@@ -95,6 +95,15 @@ class PerturbSummary:
         """What was done, for people."""
         return "\n".join(self._lines())
 
+    def left_out(self) -> Iterator[str]:
+        """Lines on answers and cells that have no part in the means."""
+        if self.not_finite:
+            yield f"  {self.not_finite:,} answers are no numbers and are left out of the means"
+        for cell in self.bad[:SHOWN]:
+            yield f"  cell {cell.name} (row {cell.row}) left out: {cell.reason}"
+        if len(self.bad) > SHOWN:
+            yield f"  and {len(self.bad) - SHOWN:,} more; --json lists them"
+
     def _lines(self) -> Iterator[str]:
         asked = f"{len(self.perturbations):,} perturbation{'s' if len(self.perturbations) != 1 else ''}"
         yield f"{asked} of {self.n_cells:,} control cells predicted: {_some(self.perturbations)}"
@@ -112,12 +121,7 @@ class PerturbSummary:
         yield f"  took       {self.wall_seconds:.1f} s ({self.profiles_per_second:,.1f} profiles/s), peak memory " + (
             f"{size(self.peak_bytes)}{granted}"
         )
-        if self.not_finite:
-            yield f"  {self.not_finite:,} answers are no numbers and are left out of the means"
-        for cell in self.bad[:SHOWN]:
-            yield f"  cell {cell.name} (row {cell.row}) left out: {cell.reason}"
-        if len(self.bad) > SHOWN:
-            yield f"  and {len(self.bad) - SHOWN:,} more; --json lists them"
+        yield from self.left_out()
         if self.judgement is not None:
             yield ""
             yield from _judged(self.judgement)
@@ -131,6 +135,10 @@ def _judged(found: Judgement) -> Iterator[str]:
     )
     if found.not_askable:
         yield f"not judged, since the model does not know a gene of them: {_some(found.not_askable)}"
+    if found.too_few:
+        yield f"not judged, since they have too few cells: {_some(found.too_few)}"
+    if found.n_bad:
+        yield f"{found.n_bad:,} measured cells cannot be used and are left out"
     parts = [(f"mean of {n}", found.averages())]
     trained = {one.trained for one in found.perturbations}
     if trained == {True, False}:

@@ -33,10 +33,16 @@ class Truth:
         Moments of each perturbation by its token ids.
     names
         Names of those perturbations.
+    too_few
+        Names of the perturbations with fewer than `FEWEST` cells that can be used.
+    n_bad
+        Perturbed cells that cannot be used.
     """
 
     groups: dict[tuple[int, ...], Moments]
     names: dict[tuple[int, ...], str]
+    too_few: tuple[str, ...] = ()
+    n_bad: int = 0
 
 
 def known_perturbations(
@@ -84,8 +90,10 @@ def measured(source: CellSource, column: str, labels: dict[str, Combination], pa
     group_of = np.array([place[labels[word].ids] if word in labels else -1 for word in words.tolist()], np.int64)
     groups = group_of[codes]
     sums = ProfileSums(len(keys), len(panel.ids), squares=True)
+    n_bad = 0
     for part in rows_of(source, np.flatnonzero(groups >= 0), panel, values):
         good = np.where(part.faults == CellFault.NONE, groups[part.rows], -1)
+        n_bad += int(np.count_nonzero(good < 0))
         sums.add(part.values.toarray(), good)
     names = {combination.ids: combination.name for combination in labels.values()}
     found = {key: sums.moments(number) for key, number in place.items() if sums.counts[number] >= FEWEST}
@@ -94,4 +102,5 @@ def measured(source: CellSource, column: str, labels: dict[str, Combination], pa
             f"No perturbation in the column {column!r} has {FEWEST} cells and genes that the model knows, so there is "
             f"nothing to judge by. Its values are such as {', '.join(words[:5].tolist())}; expected A or A+B."
         )
-    return Truth(found, {key: names[key] for key in found})
+    too_few = tuple(sorted(name for key, name in names.items() if key not in found))
+    return Truth(found, {key: names[key] for key in found}, too_few, n_bad)

@@ -70,6 +70,16 @@ def test_a_gene_that_was_wanted_and_is_not_there_ends_with_3(generator, cells, t
     assert ad.read_h5ad(tmp_path / "cells-after.h5ad").shape == (4, 1)
 
 
+def test_cells_that_are_left_out_are_told_quietly_too(generator, cells, tmp_path, capsys):
+    screen = ad.read_h5ad(cells)
+    screen.X[4] = np.nan
+    screen.write_h5ad(cells)
+    assert run(cells, "-m", generator, "-o", tmp_path / "x.csv", "-p", "A", *RUN, "--quiet") == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "cell-4 (row 4) left out: a value is NaN" in printed.err
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -115,3 +115,21 @@ def test_what_was_trained_on_is_not_forgotten_where_no_name_is_known(screen, gen
         perturb(screen, model=generator, how=judged(trained=("nobody",)), options=PLAIN)
     found = perturb(screen, model=generator, how=judged(trained=("A", "D")), options=PLAIN)
     assert json.loads(found.uns["perturbation_figures"])["baseline"] == "the 1 perturbations trained on"
+
+
+def test_measured_cells_and_perturbations_that_are_not_judged_are_told(screen, generator, tmp_path):
+    cells = screen.copy()
+    conditions = cells.obs["condition"].to_numpy().astype(object)
+    conditions[conditions == "ctrl+C"] = ["C", *["A"] * 19]
+    cells.obs["condition"] = conditions
+    dense = cells.X.toarray()
+    dense[np.flatnonzero(conditions == "B")[:3]] = np.nan
+    cells.X = dense
+    (tmp_path / "cells").mkdir()
+    cells.write_h5ad(tmp_path / "cells" / "screen.h5ad")
+    how = judged(perturbations=("A", "B"))
+    summary = perturb_file(tmp_path / "cells" / "screen.h5ad", tmp_path / "x.h5ad", generator, how, PLAIN)
+    assert summary.judgement is not None
+    assert (summary.judgement.too_few, summary.judgement.n_bad) == (("C",), 3)
+    assert "too few cells: C" in summary.report()
+    assert "3 measured cells cannot be used" in summary.report()
