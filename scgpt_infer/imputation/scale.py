@@ -65,5 +65,6 @@ def expected(
         (n_cells, n) probability that the entry is not zero.
     """
     there = np.maximum(nonzero, np.finfo(np.float32).tiny)
-    given = to_scale(np.asarray(bins / there, np.float32), edges)
+    with np.errstate(over="ignore"):  # what is infinite then is the greatest value, of which nothing is left
+        given = to_scale(np.asarray(bins / there, np.float32), edges)
     return np.asarray(nonzero * given, np.float32)

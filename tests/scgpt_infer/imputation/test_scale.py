@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from scgpt_infer.imputation import edges_of, to_scale
+from scgpt_infer.imputation.scale import expected
 from scgpt_runtime.kernels import bins_from_draws
 
 COUNTS = np.array([1, 1, 1, 1, 2, 2, 5, 9], np.float32)
@@ -54,3 +55,8 @@ def test_a_cell_without_an_answer_stays_without():
 @pytest.mark.parametrize("n_bins", [2, 11, 51])
 def test_any_number_of_bins(n_bins):
     np.testing.assert_allclose(scaled([1, n_bins - 1], n_bins=n_bins)[-1], edges_of(COUNTS, n_bins)[-1])
+
+
+def test_nothing_is_expected_where_a_value_is_surely_zero():
+    found = expected(np.array([[5, 0, 50]], np.float32), np.array([[0, 0, 1]], np.float32), edges_of(COUNTS, 51)[None])
+    np.testing.assert_array_equal(found, [[0, 0, 9]])
