@@ -25,6 +25,9 @@ __all__ = ["CellsTold", "Features", "JoinedCells", "Matrix"]
 NEAR = 32
 """Rows that lie no farther apart are read in one piece, and those between are thrown away."""
 
+PIECE = 1024
+"""Rows that are read in one piece at the most, so that cells in any order take no more memory than in theirs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -218,7 +221,7 @@ def _taken(rows: Rows, places: NDArray[np.int64]) -> CellBlock:
     lengths = np.zeros(len(places), np.int64)
     there = np.flatnonzero(places >= 0)
     order = there[np.argsort(places[there], kind="stable")]
-    cuts = np.flatnonzero(np.diff(places[order]) > NEAR) + 1
+    cuts = np.flatnonzero((np.diff(places[order]) > NEAR) | (np.diff(places[order] // PIECE) > 0)) + 1
     indices: list[NDArray[np.int32]] = [np.empty(0, np.int32)] * len(places)
     data: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(places)
     for cells in np.split(order, cuts):
@@ -228,7 +231,7 @@ def _taken(rows: Rows, places: NDArray[np.int64]) -> CellBlock:
         block = rows.read(low, int(places[cells[-1]]) + 1)
         for cell, row in zip(cells.tolist(), (places[cells] - low).tolist(), strict=True):
             span = slice(block.indptr[row], block.indptr[row + 1])
-            indices[cell], data[cell] = block.indices[span], block.data[span]
+            indices[cell], data[cell] = block.indices[span].copy(), block.data[span].copy()  # the piece can go
             lengths[cell] = span.stop - span.start
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     if not len(places):

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from cell_files import write_h5mu, write_tenx, write_zarr
 from scgpt_infer.readers.joined import JoinedCells
+from scgpt_infer.readers.matrix import CsrRows
 from scgpt_infer.readers.several import open_several
 from scgpt_runtime.errors import CellsError
 
@@ -196,3 +197,22 @@ def test_real_rna_and_peaks():
         parts = [expected.mod[name].X.toarray() for name in ("rna", "atac")]
         np.testing.assert_array_equal(dense(source, 512), np.hstack(parts))
         assert source.cell_names(0, 3) == list(expected.obs_names[:3])
+
+
+def test_cells_in_any_order_are_read_in_small_pieces(two, monkeypatch):
+    """Else a block of a modality whose cells are shuffled would have all of it in memory."""
+    spans, read = [], CsrRows.read
+
+    def spied(self: CsrRows, start: int, stop: int):
+        spans.append(stop - start)
+        return read(self, start, stop)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cells = mudata.MuData(two)
+    with opened(cells, "adt") as source:
+        expected = dense(source, N_CELLS)
+        monkeypatch.setattr("scgpt_infer.readers.joined.PIECE", 8)
+        monkeypatch.setattr(CsrRows, "read", spied)
+        np.testing.assert_array_equal(dense(source, N_CELLS), expected)
+    assert max(spans) <= 8
