@@ -244,8 +244,8 @@ class _Judged:
         """Score the vectors of a finished job, and beside them what the same cells are without the model."""
         from scgpt_infer.integration.baselines import components, harmonised, values_of
 
-        vectors = np.empty((0, 0)) if kept.vectors is None else kept.vectors
-        rows = self.rows(np.isfinite(vectors).all(axis=1))
+        vectors = np.empty((0, 0), np.float32) if kept.vectors is None else kept.vectors
+        rows = self.rows(np.asarray(np.isfinite(vectors).all(axis=1)))
         if len(rows) > MOST_SCORED:
             rows = rows[np.linspace(0, len(rows) - 1, MOST_SCORED).astype(np.int64)]
         batches, labels = self.batches[rows], self.labels[rows]
