@@ -16,7 +16,7 @@ from scgpt_infer.tasks.annotate import UNKNOWN
 from scgpt_runtime.errors import GenesError, OptionError
 from scgpt_runtime.vocab import GeneMode, Vocabulary, match, taking_part
 
-__all__ = ["Wanted", "WantedGenes", "listed", "read_names", "wanted", "wanted_genes"]
+__all__ = ["Wanted", "WantedGenes", "listed", "read_names", "tokens_of", "wanted", "wanted_genes"]
 
 SHOWN = 20
 FEW = 5
@@ -142,9 +142,9 @@ def wanted_genes(names: Sequence[str], vocabulary: Vocabulary, mode: GeneMode = 
     """
     if not names:
         return WantedGenes(np.flatnonzero(taking_part(vocabulary)), (), all=True)
-    ids = match(names, vocabulary, mode).columns
-    unknown = tuple(dict.fromkeys(name for name, token in zip(names, ids.tolist(), strict=True) if token < 0))
-    known = list(dict.fromkeys(token for token in ids.tolist() if token >= 0))
+    ids = tokens_of(names, vocabulary, mode)
+    unknown = tuple(name for name, token in ids.items() if token < 0)
+    known = list(dict.fromkeys(token for token in ids.values() if token >= 0))
     if not known:
         shown = ", ".join(unknown[:FEW]) + (f" and {len(unknown) - FEW:,} more" if len(unknown) > FEW else "")
         raise GenesError(
@@ -152,6 +152,18 @@ def wanted_genes(names: Sequence[str], vocabulary: Vocabulary, mode: GeneMode = 
             "Give symbols or Ensembl ids of its vocabulary; --genes alias (genes='alias') finds older symbols too."
         )
     return WantedGenes(np.array(known, np.int64), unknown, all=False)
+
+
+def tokens_of(names: Sequence[str], vocabulary: Vocabulary, mode: GeneMode) -> dict[str, int]:
+    """Token id of each name, -1 where it is unknown.
+
+    Columns of a file give way to one another where an alias and the gene's own name are both there; names that are
+    asked for do not.
+    """
+    found = match(names, vocabulary, mode)
+    ids = dict(zip(names, found.columns.tolist(), strict=True))
+    again = match(found.dropped, vocabulary, mode).columns.tolist()
+    return ids | dict(zip(found.dropped, again, strict=True))
 
 
 def read_names(path: Path, what: str = "gene") -> tuple[str, ...]:

@@ -15,10 +15,11 @@ from typing import Literal
 import numpy as np
 
 from scgpt_infer.evaluation.profiles import THRESHOLD
+from scgpt_infer.wanted import tokens_of
 from scgpt_runtime.errors import GenesError, OptionError
-from scgpt_runtime.vocab import GeneMode, Vocabulary, is_special, match
+from scgpt_runtime.vocab import GeneMode, Vocabulary, is_special
 
-__all__ = ["Combination", "PerturbOptions", "Values", "combinations", "names_of", "read_perturbations", "tokens_of"]
+__all__ = ["Combination", "PerturbOptions", "Values", "combinations", "names_of", "read_perturbations"]
 
 Values = Literal["auto", "counts", "log1p"]
 
@@ -153,18 +154,6 @@ def combinations(texts: Iterable[str], vocabulary: Vocabulary, mode: GeneMode = 
         raise GenesError(_unknown(unknown, vocabulary))
     found = (tuple(sorted({ids[name] for name in combination})) for combination in asked.values())
     return tuple(combination_of(tokens, vocabulary) for tokens in dict.fromkeys(found))
-
-
-def tokens_of(names: Sequence[str], vocabulary: Vocabulary, mode: GeneMode) -> dict[str, int]:
-    """Token id of each name, -1 where it is unknown.
-
-    Columns of a file give way to one another where an alias and the gene's own name are both there; names that are
-    asked for do not.
-    """
-    found = match(names, vocabulary, mode)
-    ids = dict(zip(names, found.columns.tolist(), strict=True))
-    again = match(found.dropped, vocabulary, mode).columns.tolist()
-    return ids | dict(zip(found.dropped, again, strict=True))
 
 
 def combination_of(ids: Sequence[int], vocabulary: Vocabulary) -> Combination:

@@ -21,7 +21,7 @@ from scgpt_infer.facts import Facts
 from scgpt_infer.model import Say, cells_of
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import destination
-from scgpt_infer.perturbation.asked import Combination, PerturbOptions, combinations, tokens_of
+from scgpt_infer.perturbation.asked import Combination, PerturbOptions, combinations
 from scgpt_infer.perturbation.cells import Cells, Panel, chosen, control_rows, panel_of, read_cells
 from scgpt_infer.perturbation.memory import BATCH_TOKENS, cells_in_batch, held_bytes
 from scgpt_infer.perturbation.per_cell import FORMATS as CELL_FORMATS
@@ -31,6 +31,7 @@ from scgpt_infer.perturbation.summary import PerturbSummary
 from scgpt_infer.perturbation.trial import open_trial
 from scgpt_infer.perturbation.work import Work
 from scgpt_infer.run import Progress
+from scgpt_infer.wanted import tokens_of
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.errors import GenesError, OptionError, OutputError

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from scgpt_infer.evaluation.profiles import Moments
-from scgpt_infer.perturbation.asked import Combination, Values, combination_of, names_of, tokens_of
+from scgpt_infer.perturbation.asked import Combination, Values, combination_of, names_of
 from scgpt_infer.perturbation.cells import Panel, rows_of
 from scgpt_infer.perturbation.sums import ProfileSums
 from scgpt_infer.readers import CellSource
+from scgpt_infer.wanted import tokens_of
 from scgpt_runtime.cells import CellFault
 from scgpt_runtime.errors import CellsError
 from scgpt_runtime.vocab import GeneMode, Vocabulary

@@ -18,6 +18,8 @@ def test_genes_come_in_the_order_asked_each_once_and_by_any_name():
     assert (found.ids.tolist(), found.unknown, found.all) == ([2, 0], ("X",), False)
     assert wanted_genes(("OLD", "A"), VOCABULARY).unknown == ("OLD",)
     assert wanted_genes(("OLD", "A"), VOCABULARY, "alias").ids.tolist() == [1, 0]
+    both = wanted_genes(("B", "OLD"), VOCABULARY, "alias")
+    assert (both.ids.tolist(), both.unknown) == ([1], ())
 
 
 def test_where_none_is_known_the_message_shows_some_that_are():
