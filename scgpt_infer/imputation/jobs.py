@@ -136,6 +136,9 @@ def impute_file(
         raise OptionError("--in-place (in_place) keeps all cells of the file: leave it out, or --cells (cells).")
     with _opened(cells, model, tuple(genes), how, options, cache_dir, say) as (job, wanted, how):
         summary = job.into_file(path, progress)
+        if job.rows is not None:  # bad cells are told by their rows in the file, as its output tells them
+            bad = tuple(replace(cell, row=job.rows[cell.row]) for cell in summary.bad)
+            summary = replace(summary, bad=bad)
         return Imputed.of(summary, job.features, wanted.unknown, how, bool(job.matrices))
 
 

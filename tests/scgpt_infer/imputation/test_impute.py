@@ -234,6 +234,14 @@ def test_chosen_cells_are_those_that_are_named(tiny_bundle, cells, wanted):
         impute(cells, model=tiny_bundle, genes=wanted, how=ImputeOptions(cells=("nobody",)), options=PLAIN)
 
 
+def test_a_bad_cell_among_chosen_ones_is_told_by_its_row_in_the_file(tiny_bundle, cells_file, wanted, tmp_path):
+    how = ImputeOptions(cells=("cell-20", f"cell-{NAN}", f"cell-{EMPTY}"))
+    done = impute_file(cells_file, tmp_path / "values.json", tiny_bundle, wanted, PLAIN, how)
+    assert [(cell.row, cell.name) for cell in done.summary.bad] == [(row, f"cell-{row}") for row in (EMPTY, NAN)]
+    told = json.loads((tmp_path / "values.json").read_text())["cells"]
+    assert [cell["row"] for cell in told] == [EMPTY, NAN, 20]
+
+
 def test_every_format_holds_probabilities_too(zeros_bundle, cells, wanted, tmp_path):
     cells.obs = cells.obs.drop(columns="day")
     cells.write_h5ad(tmp_path / "cells.h5ad")
