@@ -37,12 +37,14 @@ Examples:
 """
 
 
-def _map(context: click.Context, parameter: click.Parameter, told: str | None) -> dict[str, str]:
-    pairs = {}
-    for words in words_of(told or ""):
+def _map(context: click.Context, parameter: click.Parameter, told: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for words in words_of(",".join(told)):
         name, _, theirs = words.partition("=")
         if not (name and theirs):
             raise click.BadParameter(f"{words!r} is not MODEL=CELLS, such as Protein=protein_counts.")
+        if name in pairs:
+            raise click.BadParameter(f"{name} is {pairs[name]} and {theirs}. Give it one modality of the cells.")
         pairs[name] = theirs
     return pairs
 
@@ -59,6 +61,7 @@ def _map(context: click.Context, parameter: click.Parameter, told: str | None) -
     "--map",
     "modalities",
     metavar="MODEL=CELLS,...",
+    multiple=True,
     callback=_map,
     help="Which modality of CELLS is which of the model; only these are read.  [default: by their names]",
 )

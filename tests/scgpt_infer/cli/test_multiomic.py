@@ -48,6 +48,7 @@ def test_words_become_options(asked, tmp_path):
     ("words", "said"),
     [
         (["--map", "RNA"], "'RNA' is not MODEL=CELLS"),
+        (["--map", "RNA=rna", "--map", "RNA=gex"], "RNA is rna and gex"),
         ([], "Nowhere to write"),
         (["-o", "o.csv", "--in-place"], "do not go together"),
         (["-o", "o.csv", "--predict", "CD3", "--predict-file", "f"], "give one of them"),
@@ -65,3 +66,8 @@ def test_public_name():
 
     assert scgpt_infer.multiomic.__module__ == "scgpt_infer.multiomics.jobs"
     assert "modalities" in Multiomic.__slots__
+
+
+def test_a_map_given_in_pieces_is_one_map(asked):
+    call("c.h5mu", "-o", "o.json", "--map", "RNA=rna", "--map", "Protein=adt")
+    assert asked[0][0].modalities == {"RNA": "rna", "Protein": "adt"}
