@@ -45,7 +45,7 @@ INTERFERON = """
     RSAD2 RTP4 SAMD9 SAMD9L SELL SLC25A28 SP110 STAT2 TAP1 TDRD7 TENT5A TMEM140 TRAFD1 TRIM14 TRIM21 TRIM25 TRIM26
     TRIM5 TXNIP UBA7 UBE2L6 USP18 WARS WARS1
 """
-"""Names of the set's genes, older and newer ones alike, with spaces."""
+"""Names of the set's genes, older and newer ones alike, with spaces; written down by hand, not downloaded."""
 
 SET = frozenset(INTERFERON.split())
 

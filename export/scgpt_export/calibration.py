@@ -52,7 +52,11 @@ class CalibrationCells:
 
 
 def calibration_tokens(
-    cells: CalibrationCells, vocabulary: Vocabulary, settings: TokenizerSettings, binning_genes: Sequence[str]
+    cells: CalibrationCells,
+    vocabulary: Vocabulary,
+    settings: TokenizerSettings,
+    binning_genes: Sequence[str],
+    modalities: NDArray[np.uint8] | None = None,
 ) -> TokenBlock:
     """The cells as the bundle's users would have them tokenised.
 
@@ -64,6 +68,8 @@ def calibration_tokens(
         The bundle's.
     binning_genes
         Genes that take part; empty: all.
+    modalities
+        (n_tokens,) modality of each token, where there are several.
 
     Raises
     ------
@@ -74,7 +80,7 @@ def calibration_tokens(
     """
     columns = choose(cells.gene_names, vocabulary).columns
     columns = np.where((columns >= 0) & taking_part(vocabulary, binning_genes)[columns], columns, -1)
-    tokens = tokenize(cells.block, columns, settings, len(vocabulary))
+    tokens = tokenize(cells.block, columns, settings, len(vocabulary), modalities=modalities)
     if len(tokens.ids) == 0:
         raise CellsError(
             f"None of the {tokens.n_cells:,} calibration cells can be embedded. Name a file of cells with counts in X "

@@ -94,7 +94,7 @@ def _checked_names(path: Path, names: list[str], n_rows: int, pad_token: str) ->
 
 
 def _of_modalities(
-    path: Path, content: Mapping[str, Any], field: str, names: Sequence[str], kind: type
+    path: Path, content: Mapping[str, Any], field: str, names: Sequence[str], kind: type[str] | type[list[str]]
 ) -> dict[str, Any]:
     """An object of the file from modality to a text or a list of texts."""
     found = content.get(field, {})
@@ -106,7 +106,7 @@ def _of_modalities(
     return dict(found)
 
 
-def _texts(value: Any, kind: type) -> bool:
+def _texts(value: Any, kind: type[str] | type[list[str]]) -> bool:
     """Whether a value is a text, or a list of texts, that is not empty."""
     return isinstance(value, kind) and bool(value) and all(isinstance(part, str) for part in value)
 

@@ -103,11 +103,12 @@ def prepare(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str],
     settings = tokenizer_settings(checkpoint, options)
     vocabulary = build_vocabulary(checkpoint.tokens)
     cells = options.calibration
-    told = None if cells is None else calibration_tokens(cells, vocabulary, settings, checkpoint.binning_genes)
-    genes = np.flatnonzero(taking_part(vocabulary, checkpoint.binning_genes))
+    of_tokens = None if checkpoint.modalities is None else checkpoint.modalities.of_tokens
+    among = checkpoint.binning_genes
+    told = None if cells is None else calibration_tokens(cells, vocabulary, settings, among, of_tokens)
+    genes = np.flatnonzero(taking_part(vocabulary, among))
     say("asking the reference model about the golden cells")
     block = golden_block(genes, settings, options.golden_seed)
-    of_tokens = None if checkpoint.modalities is None else checkpoint.modalities.of_tokens
     tokens = golden_tokens(block, genes, settings, model.config.n_tokens, of_tokens)
     signatures = signatures_of(model.config, settings, options.precisions)
     tasks = tuple(task for task, dialect in signatures if dialect == PORTABLE)

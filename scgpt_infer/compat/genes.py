@@ -81,9 +81,12 @@ def genes_of(engine: Engine, source: CellSource, columns: NDArray[np.int64]) -> 
     vocabulary = engine.vocabulary
     among = taking_part(vocabulary, engine.bundle.manifest.binning_genes)  # the engine leaves out the others too
     columns = np.where((columns >= 0) & among[columns], columns, -1)
+    modalities = engine.bundle.modalities()
+    of_tokens = None if modalities is None else modalities.of_tokens
     found: list[list[str]] = []
     for block in source.blocks(RANGE_ROWS):
-        found += _names(tokenize(block, columns, engine.settings, len(vocabulary)), vocabulary.tokens)
+        tokens = tokenize(block, columns, engine.settings, len(vocabulary), modalities=of_tokens)
+        found += _names(tokens, vocabulary.tokens)
     return found
 
 
