@@ -14,8 +14,9 @@ import numpy as np
 
 from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.source import TabledCells
-from scgpt_infer.writers.h5ad import RECORD, former, record_name
+from scgpt_infer.writers.h5ad import RECORD, record_name
 from scgpt_infer.writers.h5ad_columns import facts_of, recorded, refuse_others, superseded
+from scgpt_infer.writers.h5ad_former import former, table_facts, tables_of
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_infer.writers.sink import Column, Kind, Record, Target
 from scgpt_runtime.engine import RANGE_ROWS
@@ -81,8 +82,11 @@ class Attaching:
             found = _loaded(self.source, self.n_cells)
         else:
             found = self.cells if inplace else _copied(self.cells, self.n_cells)
-        for name in former(found.obsm, self.key, self.kind, sink.matrices):
+        before, tables = found.uns.get(record_name(self.kind)), [table.name for table in sink.tables]
+        told = tables_of(before) if isinstance(before, Mapping) else ()
+        for name in former(found.obsm, self.key, self.kind, sink.matrices, tables, told):
             del found.obsm[name]
+            found.uns.pop(f"{name}_names", None)
         found.obsm[self.key] = sink.vectors
         for name, numbers in sink.matrices.items():
             found.obsm[f"{self.key}_{name}"] = numbers
@@ -98,7 +102,8 @@ class Attaching:
         for name, column in names.items():
             values = sink.columns[column.name]
             found.obs[name] = pd.Categorical.from_codes(values, list(column.words)) if column.words else values
-        found.uns[record_name(self.kind)] = {**sink.record, **facts_of(found.obs.columns, [*ours, *names])}
+        facts = {**facts_of(found.obs.columns, [*ours, *names]), **table_facts(self.key, tables, told)}
+        found.uns[record_name(self.kind)] = {**sink.record, **facts}
         return found
 
     def _recorded(self) -> list[str]:

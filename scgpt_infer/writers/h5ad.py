@@ -6,7 +6,7 @@ adding to the input file itself is safe as well. Rows go to the disk as they com
 """
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,12 @@ import numpy as np
 
 from scgpt_infer.writers.h5ad_columns import check_columns, column_facts, column_rooms
 from scgpt_infer.writers.h5ad_copy import copy_first_cells, copy_whole, copy_without_matrices
+from scgpt_infer.writers.h5ad_former import former, table_facts, told_tables
 from scgpt_infer.writers.h5ad_room import reserve, room
 from scgpt_infer.writers.sink import Kind, Part, Record, Sink, Target, beside, matrix_of, output_errors, sync, table_of
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["IMPUTED", "RECORD", "bytes_needed", "former", "held", "open_h5ad", "record_name"]
+__all__ = ["IMPUTED", "RECORD", "bytes_needed", "held", "open_h5ad", "record_name"]
 
 RECORD = "scgpt_infer"
 """Key under ``uns`` that the facts of a run are written under."""
@@ -51,13 +52,6 @@ def record_name(kind: Kind) -> str:
     return IMPUTED if kind == "imputed_values" else RECORD
 
 
-def former(there: Collection[str], key: str, kind: Kind, matrices: Collection[str]) -> list[str]:
-    """Keys of ``obsm`` that an earlier run wrote beside its values and this one does not: they are of other values."""
-    beside_values = ("nonzero",) if kind == "imputed_values" else ()
-    names = [f"{key}_{name}" for name in beside_values if name not in matrices]
-    return [name for name in names if name in there] if key in there else []
-
-
 def held(path: Path, key: str) -> tuple[bool, str | None]:
     """Whether a file's ``obsm`` has a key, and the key that our record in it names."""
     with h5py.File(path, "r") as file:
@@ -84,8 +78,7 @@ def open_h5ad(target: Target) -> Iterator[Sink]:
             file = h5py.File(temporary, "r+", locking=False)  # ours alone; some network disks have no locks
         try:
             with _h5_errors(target.path):
-                for name in former(file.get("obsm", ()), target.key, target.kind, target.matrices):
-                    del file["obsm"][name]
+                _remove_former(file, target)
                 dataset, *others = [_matrix(file, target, name) for name in ("", *target.matrices)]
                 matrices = dict(zip(target.matrices, others, strict=True))
                 tables = {one.name: _matrix(file, target, one.name, one.width) for one in target.tables}
@@ -132,7 +125,9 @@ class H5adSink:
             if "uns" not in self.file:
                 write_elem(self.file, "uns", {})
             uns, target = self.file["uns"], self.target
-            write_elem(uns, record_name(target.kind), {**record, **column_facts(self.file, target)})
+            name, tables = record_name(target.kind), [one.name for one in target.tables]
+            facts = table_facts(target.key, tables, told_tables(self.file, name))
+            write_elem(uns, name, {**record, **column_facts(self.file, target), **facts})
             if target.features:
                 write_elem(uns, f"{target.key}_genes", np.array(target.features, object))
             for one in target.tables:
@@ -151,6 +146,15 @@ class H5adSink:
                 f"{self.target.path} was changed by another program while it was being embedded, so the embedding "
                 "was not added to it. Run again when nothing else writes to it."
             )
+
+
+def _remove_former(file: Any, target: Target) -> None:
+    """Take away what an earlier run wrote beside the vectors that are replaced."""
+    told, tables = told_tables(file, record_name(target.kind)), [one.name for one in target.tables]
+    for name in former(file.get("obsm", ()), target.key, target.kind, target.matrices, tables, told):
+        del file["obsm"][name]
+        if f"{name}_names" in file.get("uns", ()):
+            del file["uns"][f"{name}_names"]
 
 
 def _copy(target: Target, temporary: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import anndata as ad
 import mudata
@@ -168,6 +169,35 @@ def test_tables_hold_the_same_numbers(model, parts, tmp_path):
         assert table[[f"Protein:{name}:nonzero" for name in PROTEINS]].shape == (N_CELLS, 9)
     with pytest.raises(Exception, match="npy holds vectors alone"):
         multiomic_file(tmp_path / "cells.h5ad", tmp_path / "out.npy", model, how, RUN)
+
+
+@pytest.mark.parametrize("in_file", [True, False])
+def test_tables_of_an_earlier_run_do_not_stay_beside_other_vectors(model, parts, tmp_path, in_file):
+    cells, path = parts["rna"].copy(), tmp_path / "cells.h5ad"
+    cells.obsm["X_scGPT_mine"] = np.ones((N_CELLS, 2), np.float32)
+    cells.write_h5ad(path)
+    found = cells
+    for how in (MultiomicOptions({}, ("Protein",), alone=True, batches=DAYS), MultiomicOptions()):
+        if in_file:
+            multiomic_file(path, None, model, how, replace(RUN, in_place=True))
+            found = ad.read_h5ad(path)
+        else:
+            multiomic(cells, model=model, how=how, options=RUN, inplace=True)
+        if how.predict:
+            assert {"X_scGPT_RNA", "X_scGPT_Protein_predicted", "X_scGPT_Protein_nonzero"} <= set(found.obsm)
+    assert set(found.obsm) == {"X_scGPT", "X_scGPT_mine"}
+    assert not [name for name in found.uns if name.endswith("_names")]
+
+
+def test_tables_under_another_key_stay(model, parts):
+    cells = parts["rna"].copy()
+    for key, how in (
+        ("X_scGPT_a", MultiomicOptions(alone=True)),
+        ("X_scGPT_b", MultiomicOptions()),
+        ("X_scGPT_a", MultiomicOptions()),
+    ):
+        multiomic(cells, model=model, how=how, options=replace(RUN, key=key), inplace=True)
+        assert ("X_scGPT_a_RNA" in cells.obsm) == (how.alone or key == "X_scGPT_b")
 
 
 @pytest.mark.parametrize(
