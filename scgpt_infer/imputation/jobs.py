@@ -68,7 +68,7 @@ def impute(
     model
         A bundle (folder or zip), a checkpoint (folder or zip; exported once into the cache), or ``demo``.
     genes
-        Names or Ensembl ids of genes of the model's vocabulary. The cells need not have them.
+        Names or Ensembl ids of genes of the model's vocabulary, or one of them. The cells need not have them.
     how
         What the model is not shown, which head predicts, in which units, for which cells.
     options
@@ -93,7 +93,7 @@ def impute(
     check_inplace(cells, inplace, options)
     if inplace and how.cells:
         raise OptionError("inplace=True goes with all cells of the object: leave out inplace, or how.cells.")
-    with _opened(cells, model, tuple(genes), how, options, None, None) as (job, _, _):
+    with _opened(cells, model, _names(genes), how, options, None, None) as (job, _, _):
         check_key(cells, job.key)
         chosen = cells[job.rows] if job.rows is not None and not isinstance(cells, (str, Path)) else cells
         return job.into_memory(chosen, inplace)[0]
@@ -134,12 +134,17 @@ def impute_file(
         raise OutputError(f"Imputed values go to {', '.join(FORMATS)}, and the output is {path.name}.")
     if options.in_place and how.cells:
         raise OptionError("--in-place (in_place) keeps all cells of the file: leave it out, or --cells (cells).")
-    with _opened(cells, model, tuple(genes), how, options, cache_dir, say) as (job, wanted, how):
+    with _opened(cells, model, _names(genes), how, options, cache_dir, say) as (job, wanted, how):
         summary = job.into_file(path, progress)
         if job.rows is not None:  # bad cells are told by their rows in the file, as its output tells them
             bad = tuple(replace(cell, row=job.rows[cell.row]) for cell in summary.bad)
             summary = replace(summary, bad=bad)
         return Imputed.of(summary, job.features, wanted.unknown, how, bool(job.matrices))
+
+
+def _names(genes: Sequence[str]) -> tuple[str, ...]:
+    """Genes as a user gives them; one alone is a text, and no list of letters."""
+    return (genes,) if isinstance(genes, str) else tuple(genes)
 
 
 @contextmanager
@@ -154,7 +159,7 @@ def _opened(
 ) -> Iterator[tuple[Job, WantedGenes, ImputeOptions]]:
     """Open the cells, then the model: what is wrong with a file shows before a checkpoint is exported."""
     if not genes:
-        raise OptionError("No gene was asked for. Name some: --genes A,B or --genes-file FILE (genes=[...]).")
+        raise OptionError("No gene was asked for. Name some: --only A,B or --genes-file FILE (genes=[...]).")
     say = say or _log.info
     with cells_of(cells, options) as whole:
         source: CellSource = ChosenCells(whole, rows_of(whole, how.cells)) if how.cells else whole

@@ -91,7 +91,8 @@ def perturb(
         without a generator.
     """
     if how is None:
-        how = PerturbOptions(tuple(perturbations), control)
+        alone = isinstance(perturbations, str)  # one alone is a text, and no list of letters
+        how = PerturbOptions((str(perturbations),) if alone else tuple(perturbations), control)
     elif perturbations or control:
         raise OptionError("perturbations and control are told twice: give them alone, or as fields of how.")
     with _opened(cells, model, how, options, None, _log.info) as work:

@@ -280,7 +280,7 @@ def test_an_embedding_of_the_cells_stays_with_them(tiny_bundle, cells, wanted):
 def test_what_cannot_be_asked(tiny_bundle, cells, wanted, genes):
     with pytest.raises(GenesError, match="none of the genes"):
         impute(cells, model=tiny_bundle, genes=["nobody"])
-    with pytest.raises(OptionError, match="No gene was asked for"):
+    with pytest.raises(OptionError, match=r"No gene was asked for.*--only"):
         impute(cells, model=tiny_bundle, genes=[])
     with pytest.raises(OptionError, match="together"):
         impute(cells, model=tiny_bundle, genes=genes, options=EmbedOptions(max_length=30))
@@ -305,3 +305,7 @@ def test_probabilities_of_an_earlier_run_do_not_stay_beside_other_values(
         assert set(ad.read_h5ad(cells_file).obsm) == keys
         impute(cells, model=model, genes=wanted, options=by_key, inplace=True)
         assert set(cells.obsm) == keys
+
+
+def test_a_single_gene_may_be_named_without_a_list(zeros_bundle, cells, wanted):
+    np.testing.assert_array_equal(told(cells, zeros_bundle, wanted[0]), told(cells, zeros_bundle, wanted[:1]))

@@ -42,6 +42,8 @@ def test_means_are_those_of_the_model_over_the_good_control_cells(screen, genera
 def test_a_short_call_is_one_with_options(screen, generator):
     short = perturb(screen, model=generator, perturbations=["A"], control=CONTROL, options=PLAIN)
     np.testing.assert_array_equal(short.X, perturb(screen, model=generator, how=asked("A"), options=PLAIN).X)
+    both = perturb(screen, model=generator, perturbations="A+C", control=CONTROL, options=PLAIN)
+    assert both.obs_names.tolist() == ["A+C"]
     with pytest.raises(OptionError, match="told twice"):
         perturb(screen, model=generator, perturbations=["A"], how=asked("A"), options=PLAIN)
 
