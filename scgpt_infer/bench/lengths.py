@@ -159,10 +159,12 @@ def _tokenised(
     match = choose(source.gene_names, vocabulary, options.genes, options.gene_col, options.min_match)
     columns = _binned(match.columns, bundle)
     rows = np.random.default_rng((seed, 0)).permutation(source.n_cells)[:_KEPT]
+    modalities = bundle.modalities()
+    of_tokens = None if modalities is None else modalities.of_tokens
     lengths = np.zeros(source.n_cells, np.int64)
     kept: list[_Cell] = []
     for block in source.blocks(RANGE_ROWS):
-        tokens = tokenize(block, columns, bundle.manifest.tokenizer, len(vocabulary))
+        tokens = tokenize(block, columns, bundle.manifest.tokenizer, len(vocabulary), modalities=of_tokens)
         found = np.diff(tokens.offsets)
         lengths[block.first_row : block.first_row + block.n_cells] = found
         for row in np.sort(rows[(rows >= block.first_row) & (rows < block.first_row + block.n_cells)]):
