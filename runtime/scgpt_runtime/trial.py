@@ -247,7 +247,7 @@ def _ordered(ranked: tuple[ProviderChoice, ...], found: list[Measured]) -> tuple
     on_gpu = bool(by_key[_key(first[0])].devices)
     best = _best_on_gpu(first) if on_gpu else _best(first, _MARGIN)
     chosen = by_key[_key(best)]
-    told = ", ".join(f"{_named(one)} {_rate(one.cells_per_second)}" for one in first)
+    told = ", ".join(f"{_named(one)} {_digits(one.cells_per_second)}" for one in first)
     why = f"{chosen.why}; measured here: {told} cells/s" + (" on one GPU" if on_gpu else "")
     laid = chosen if on_gpu else _best([best, *(one for one in found if one not in first)], _MARGIN)
     if isinstance(laid, Measured) and laid.instance_bytes is not None:
@@ -256,7 +256,7 @@ def _ordered(ranked: tuple[ProviderChoice, ...], found: list[Measured]) -> tuple
     return (top, *(choice for choice in ranked if choice is not chosen))
 
 
-def _rate(cells_per_second: float) -> str:
+def _digits(cells_per_second: float) -> str:
     """Three digits, or all of a whole number that has more."""
     return f"{cells_per_second:,.0f}" if cells_per_second >= 100 else f"{cells_per_second:.3g}"
 
