@@ -18,7 +18,7 @@ from scgpt_infer import models
 from scgpt_infer.answers import Answers
 from scgpt_infer.facts import Facts
 from scgpt_infer.imputation.asked import HEADS, ImputeOptions, settled, tells_zeros
-from scgpt_infer.imputation.chosen import ChosenCells, rows_of
+from scgpt_infer.imputation.chosen import rows_of
 from scgpt_infer.imputation.hiding import Hiding
 from scgpt_infer.imputation.predicting import Imputer, MaskedPredictions
 from scgpt_infer.imputation.summary import Imputed
@@ -30,6 +30,7 @@ from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import check_key, destination
 from scgpt_infer.readers import CellSource
 from scgpt_infer.run import Progress
+from scgpt_infer.some_rows import SomeRows
 from scgpt_infer.tasks.impute import NONZERO, Imputation
 from scgpt_infer.wanted import WantedGenes, wanted_genes
 from scgpt_infer.writers.sink import Record
@@ -162,7 +163,7 @@ def _opened(
         raise OptionError("No gene was asked for. Name some: --only A,B or --genes-file FILE (genes=[...]).")
     say = say or _log.info
     with cells_of(cells, options) as whole:
-        source: CellSource = ChosenCells(whole, rows_of(whole, how.cells)) if how.cells else whole
+        source: CellSource = SomeRows(whole, rows_of(whole, how.cells), of_file=False) if how.cells else whole
         bundle = models.resolve(model, cache_dir, precision=options.precision, say=say)
         how = settled(how, bundle.manifest)
         options = replace(options, key=options.key or f"{bundle.manifest.key}_imputed")
@@ -234,7 +235,7 @@ def _job(
     task = Imputation(told)
     answers = Answers(imputer, match.columns, facts, task, len(names))
     matrices = (NONZERO,) if tells_zeros(manifest, HEADS[how.predict_from or "tokens"][1]) else ()
-    rows: list[int] | None = source.rows.tolist() if isinstance(source, ChosenCells) else None
+    rows: list[int] | None = source.rows.tolist() if isinstance(source, SomeRows) else None
     return Job(source, answers, task, options, features=names, matrices=matrices, rows=rows)
 
 

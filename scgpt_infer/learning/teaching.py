@@ -18,12 +18,12 @@ from scgpt_infer.learning.choosing import Chosen, chosen
 from scgpt_infer.learning.fitting import Fit, fit
 from scgpt_infer.learning.learned import Learned
 from scgpt_infer.learning.options import LearnOptions
-from scgpt_infer.learning.rows import SomeRows
 from scgpt_infer.learning.sealing import sealed
 from scgpt_infer.model import Model, Say, cells_of
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import CellSource
 from scgpt_infer.run import Progress
+from scgpt_infer.some_rows import SomeRows
 from scgpt_infer.tasks.annotate import UNKNOWN
 from scgpt_infer.writers.folder import check_output
 from scgpt_infer.writers.memory import MemorySink

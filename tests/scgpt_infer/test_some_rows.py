@@ -1,13 +1,26 @@
 """Some rows of a source are a source."""
 
+import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 
 import scgpt_infer
-from scgpt_infer.learning.rows import SomeRows
+import toy_bundle
 from scgpt_infer.readers import open_cells
+from scgpt_infer.some_rows import SomeRows
 
 ROWS = np.array([3, 4, 59, 60, 61, 200, 239])
+
+
+@pytest.fixture
+def labelled() -> ad.AnnData:
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(0.5, (240, toy_bundle.GENES)).astype(np.float32)
+    obs = pd.DataFrame({"donor": [f"donor-{row % 4}" for row in range(240)]}, [f"cell-{row}" for row in range(240)])
+    var = pd.DataFrame(index=[f"G{gene}" for gene in range(toy_bundle.GENES)])
+    return ad.AnnData(sparse.csr_matrix(counts), obs, var)
 
 
 def dense(blocks, n_genes):
@@ -41,3 +54,10 @@ def test_names_columns_and_stored_vectors_are_those_of_the_rows(labelled, toy_mo
     assert stored.n_cells == some.n_cells == 7
     np.testing.assert_array_equal(stored.read(2, 7), embedded.obsm["X_scGPT"][ROWS[2:]])
     assert some.stored("X_other") is None
+
+
+def test_cells_that_are_not_to_be_taken_for_the_file_name_none(labelled, tmp_path):
+    labelled.write_h5ad(tmp_path / "cells.h5ad")
+    with open_cells(tmp_path / "cells.h5ad") as source:
+        assert SomeRows(source, ROWS).path == tmp_path / "cells.h5ad"
+        assert SomeRows(source, ROWS, of_file=False).path is None

@@ -30,15 +30,18 @@ class SomeRows:
         Open cells. Closing these closes it.
     rows
         (n_cells,) rows of the source, ascending.
+    of_file
+        Whether `path` names the source's file. Not, where an output shall hold these cells alone and be no copy of it.
     """
 
     source: CellSource
     rows: NDArray[np.int64]
+    of_file: bool = True
 
     @property
     def path(self) -> Path | None:
-        """The source's file."""
-        return self.source.path
+        """The source's file; None where these cells are not to be taken for it."""
+        return self.source.path if self.of_file else None
 
     @property
     def n_cells(self) -> int:
