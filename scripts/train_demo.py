@@ -36,13 +36,8 @@ MAX_LENGTH = 600
 
 def config(tokens: Vocabulary) -> ModelConfig:
     """The demo model's sizes."""
-    return ModelConfig(
-        n_tokens=len(tokens),
-        dim=SIZES["embsize"],
-        n_heads=SIZES["nheads"],
-        d_hid=SIZES["d_hid"],
-        n_layers=SIZES["nlayers"],
-        pad_id=tokens.index["<pad>"],
+    return checkpoint.config(
+        tokens,
         dropout=SIZES["dropout"],
         mvc=True,
         n_cls=len(LABELS),

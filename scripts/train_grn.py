@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from training import checkpoint
 from training.cells import Cells, read, variable_genes
-from training.checkpoint import SIZES
 from training.loop import Course, fused, train
 from training.losses import value_losses
 from training.tokens import SPECIAL, Masked, Padded, masked, padded, settings
@@ -60,13 +59,8 @@ def choose_genes(cells: Cells) -> Vocabulary:
 
 def config(tokens: Vocabulary) -> ModelConfig:
     """The demo model's sizes, with a decoder from the cell embedding."""
-    return ModelConfig(
-        n_tokens=len(tokens),
-        dim=SIZES["embsize"],
-        n_heads=SIZES["nheads"],
-        d_hid=SIZES["d_hid"],
-        n_layers=SIZES["nlayers"],
-        pad_id=tokens.index["<pad>"],
+    return checkpoint.config(
+        tokens,
         mvc=True,
     )
 

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from training import checkpoint
 from training.cells import Cells, copies, read, variable_genes
-from training.checkpoint import SIZES
 from training.loop import Course, fused, train
 from training.losses import value_losses
 from training.tokens import SPECIAL, Masked, join, masked, padded, settings
@@ -72,13 +71,8 @@ def choose_genes(training: Sequence[Cells]) -> Vocabulary:
 
 def config(tokens: Vocabulary) -> ModelConfig:
     """The demo model's sizes, with zeros told apart and no classifier."""
-    return ModelConfig(
-        n_tokens=len(tokens),
-        dim=SIZES["embsize"],
-        n_heads=SIZES["nheads"],
-        d_hid=SIZES["d_hid"],
-        n_layers=SIZES["nlayers"],
-        pad_id=tokens.index["<pad>"],
+    return checkpoint.config(
+        tokens,
         mvc=True,
         explicit_zero=True,
     )

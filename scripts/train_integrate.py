@@ -29,7 +29,7 @@ from training.loop import Course, fused, train
 from training.tokens import SPECIAL, Masked, join, masked, padded, settings, thin
 
 from scgpt_export.genes import census_tokens
-from scgpt_export.reference import DomainNorm, Domains, ModelConfig, ScGPT
+from scgpt_export.reference import DomainNorm, Domains, ScGPT
 from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.vocab import Vocabulary, is_special, match
 
@@ -141,13 +141,9 @@ def new_model(tokens: Vocabulary, n_batches: int, seed: int) -> ScGPT:
     """A model of the demo's size with everything that integration needs."""
     torch.manual_seed(seed)
     sizes = checkpoint.SIZES
-    config = ModelConfig(
-        n_tokens=len(tokens),
-        dim=int(sizes["embsize"]),
-        n_heads=int(sizes["nheads"]),
-        d_hid=int(sizes["d_hid"]),
-        n_layers=int(sizes["nlayers"]),
-        pad_id=tokens.index["<pad>"],
+    config = checkpoint.config(
+        tokens,
+        sizes,
         dropout=0.0,
         mvc=True,
         norm="dsbn",

@@ -27,7 +27,6 @@ from multiomic_data import PLANS, Asker, Measured, Plan, load, modality_names, s
 from scipy.sparse.linalg import svds
 from torch import Tensor
 from training import checkpoint
-from training.checkpoint import SIZES
 from training.loop import Course, fused, train
 from training.losses import SCALE, value_losses
 from training.tokens import Masked
@@ -41,13 +40,8 @@ from scgpt_runtime.vocab import Vocabulary, is_special
 def config(tokens: Vocabulary, plan: Plan, n_batches: int) -> ModelConfig:
     """The demo model's sizes, with modalities, and batches where there are."""
     names = modality_names(plan)
-    return ModelConfig(
-        n_tokens=len(tokens),
-        dim=SIZES["embsize"],
-        n_heads=SIZES["nheads"],
-        d_hid=SIZES["d_hid"],
-        n_layers=SIZES["nlayers"],
-        pad_id=tokens.index["<pad>"],
+    return checkpoint.config(
+        tokens,
         mvc=True,
         explicit_zero=plan.zeros,
         batch_labels=n_batches > 0,

@@ -31,7 +31,7 @@ from training.loop import Course, fused, train
 from training.tokens import SPECIAL
 
 from scgpt_export.generator import Generator
-from scgpt_export.reference import GeneratorConfig, ModelConfig
+from scgpt_export.reference import GeneratorConfig
 from scgpt_runtime.vocab import Vocabulary
 
 FILE = "perturb_papalexi_thp1_20729_299g.h5ad"
@@ -141,13 +141,9 @@ def new_model(tokens: Vocabulary, seed: int) -> tuple[Generator, str]:
     sizes = checkpoint.SIZES
     torch.manual_seed(seed)
     model = Generator(
-        ModelConfig(
-            n_tokens=len(tokens),
-            dim=sizes["embsize"],
-            n_heads=sizes["nheads"],
-            d_hid=sizes["d_hid"],
-            n_layers=sizes["nlayers"],
-            pad_id=tokens.index["<pad>"],
+        checkpoint.config(
+            tokens,
+            sizes,
             pad_value=0.0,
             dropout=0.0,
             generator=GeneratorConfig(),

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from scgpt_export.reference import ModelConfig
 from scgpt_runtime.vocab import Vocabulary
 
 DEMO = Path(__file__).resolve().parent.parent / "demo_checkpoint"
@@ -29,6 +30,19 @@ def demo_genes() -> tuple[str, ...]:
 
 
 @torch.no_grad()
+def config(tokens: Vocabulary, sizes: Mapping[str, float] = SIZES, **more: Any) -> ModelConfig:
+    """A model of these sizes, the demo model's where none are given, with what else it has (`ModelConfig`)."""
+    return ModelConfig(
+        n_tokens=len(tokens),
+        dim=int(sizes["embsize"]),
+        n_heads=int(sizes["nheads"]),
+        d_hid=int(sizes["d_hid"]),
+        n_layers=int(sizes["nlayers"]),
+        pad_id=tokens.index["<pad>"],
+        **more,
+    )
+
+
 def start(model: nn.Module, tokens: Vocabulary, folder: Path = DEMO) -> str:
     """Give a model the weights of a checkpoint that fit: those of its genes by name, others by name and shape.
 
