@@ -140,10 +140,8 @@ class Sampler:
 def new_model(tokens: Vocabulary, n_batches: int, seed: int) -> ScGPT:
     """A model of the demo's size with everything that integration needs."""
     torch.manual_seed(seed)
-    sizes = checkpoint.SIZES
     config = checkpoint.config(
         tokens,
-        sizes,
         dropout=0.0,
         mvc=True,
         norm="dsbn",

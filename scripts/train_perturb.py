@@ -138,12 +138,10 @@ def losses_of(model: Generator, batch: Batch) -> dict[str, Tensor]:
 
 def new_model(tokens: Vocabulary, seed: int) -> tuple[Generator, str]:
     """A generator that starts where it can from the demo's weights, and answers each cell with itself."""
-    sizes = checkpoint.SIZES
     torch.manual_seed(seed)
     model = Generator(
         checkpoint.config(
             tokens,
-            sizes,
             pad_value=0.0,
             dropout=0.0,
             generator=GeneratorConfig(),

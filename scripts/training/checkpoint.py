@@ -30,14 +30,14 @@ def demo_genes() -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def config(tokens: Vocabulary, sizes: Mapping[str, float] = SIZES, **more: Any) -> ModelConfig:
-    """A model of these sizes, the demo model's where none are given, with what else it has (`ModelConfig`)."""
+def config(tokens: Vocabulary, **more: Any) -> ModelConfig:
+    """A model of the demo model's size, with what else it has (`ModelConfig`)."""
     return ModelConfig(
         n_tokens=len(tokens),
-        dim=int(sizes["embsize"]),
-        n_heads=int(sizes["nheads"]),
-        d_hid=int(sizes["d_hid"]),
-        n_layers=int(sizes["nlayers"]),
+        dim=int(SIZES["embsize"]),
+        n_heads=int(SIZES["nheads"]),
+        d_hid=int(SIZES["d_hid"]),
+        n_layers=int(SIZES["nlayers"]),
         pad_id=tokens.index["<pad>"],
         **more,
     )
