@@ -239,7 +239,7 @@ def load(model: str, path: Path, n_cells: int | None = None) -> tuple[Bundle, Ce
     with open_cells(path) as source:
         columns = choose(source.gene_names, bundle.vocabulary()).columns
         n = source.n_cells if n_cells is None else min(n_cells, source.n_cells)
-        (cells,) = source.blocks(n, n)
+        (cells,) = source.blocks([range(n)])
     return bundle, cells, columns
 
 

@@ -31,6 +31,7 @@ from scgpt_infer import models
 from scgpt_infer.readers import open_cells
 from scgpt_infer.readers.chunks import inflated
 from scgpt_infer.readers.matrix import CsrRows, blocks
+from scgpt_infer.spans import grid
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.manifest import TokenizerSettings
@@ -164,7 +165,7 @@ def main(arguments: list[str]) -> int:
         if source.values != "integer":
             raise SystemExit(f"{given.cells}: {source.counts} is {source.values}; expected a file of raw counts.")
         columns = choose(source.gene_names, given.bundle.vocabulary).columns
-        counts = list(source.blocks(RANGE_ROWS))
+        counts = list(source.blocks(grid(source.n_cells)))
     inputs = {"integer": counts, "log1p": [logged(block) for block in counts]}
     stored, tokens = sum(len(b.data) for b in counts), in_memory(counts, columns, given.bundle, 1)
     n_cells = sum(b.n_cells for b in counts)

@@ -14,12 +14,12 @@ import numpy as np
 
 from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.source import TabledCells
+from scgpt_infer.spans import grid
 from scgpt_infer.writers.h5ad import RECORD, record_name
 from scgpt_infer.writers.h5ad_columns import facts_of, recorded, refuse_others, superseded
 from scgpt_infer.writers.h5ad_former import former, table_facts, tables_of
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_infer.writers.sink import Column, Kind, Record, Target
-from scgpt_runtime.engine import RANGE_ROWS
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -137,7 +137,7 @@ def _loaded(source: CellSource, n_cells: int) -> "AnnData":
         return found if n_cells == found.n_obs else found[:n_cells].copy()
     blocks = [
         sparse.csr_matrix((block.data, block.indices, block.indptr), shape=(block.n_cells, source.n_genes))
-        for block in source.blocks(RANGE_ROWS, n_cells)
+        for block in source.blocks(grid(n_cells))
     ]
     names = {name: list(column) for name, column in source.gene_names.items()}
     var = pd.DataFrame(names, index=pd.Index(names.pop("index")))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer.readers import open_cells
+from scgpt_infer.spans import grid
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import CellsError
@@ -78,7 +79,7 @@ def read(path: Path, label: str, limit: int, batch: str | None = None, layer: st
         rows = known[np.unique(np.linspace(0, len(known) - 1, min(limit, len(known))).astype(np.int64))]
         parts = [
             taken(block, rows[(rows >= block.first_row) & (rows < block.first_row + block.n_cells)] - block.first_row)
-            for block in source.blocks(RANGE_ROWS)
+            for block in source.blocks(grid(source.n_cells))
         ]
         names = {column: tuple(found) for column, found in source.gene_names.items()}
     return LabelledCells(joined(parts), names, labels[rows], batches[rows] if batch is not None else batches)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from scgpt_infer.interrupts import deferred, honour
 from scgpt_infer.readers import CellSource
+from scgpt_infer.spans import grid
 from scgpt_infer.summary import BadCell
 from scgpt_infer.tasks import Task
 from scgpt_infer.writers.sink import Part, Record, Sink, no_values
@@ -124,7 +125,7 @@ def run(
     rows, heard = _Rows(source, task, sink), _Told(progress, total)
     heard.add(0)
     try:
-        with _closing(engine.run(source.blocks(RANGE_ROWS, total), columns, heard.add)) as results:
+        with _closing(engine.run(source.blocks(grid(total)), columns, heard.add)) as results:
             for result in results:
                 honour()
                 rows.take(result)

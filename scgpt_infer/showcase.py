@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from scgpt_infer import demo
 from scgpt_infer.options import MIN_MATCH
 from scgpt_infer.readers import open_cells
+from scgpt_infer.spans import grid
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.engine import RANGE_ROWS, Engine, EngineOptions
+from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.vocab import choose
 
 __all__ = [
@@ -247,7 +248,7 @@ def _embed(engine: Engine, cells: anndata.AnnData) -> NDArray[np.float32]:
     """(n_cells, dim) vectors as the model gives them, which its classifier wants."""
     with open_cells(cells) as source:
         match = choose(source.gene_names, engine.vocabulary, "exact", None, MIN_MATCH)
-        results = engine.run(source.blocks(RANGE_ROWS), match.columns)
+        results = engine.run(source.blocks(grid(source.n_cells)), match.columns)
         return np.concatenate([result.outputs["cell"] for result in results])
 
 

@@ -3,7 +3,7 @@
 In: an open source and rows. Out: the same cells by every call of `CellSource`. It computes nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from scgpt_infer.labelled import joined, taken
 from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.source import Stored
 from scgpt_runtime.cells import CellBlock
+from scgpt_runtime.engine import RANGE_ROWS
 
 __all__ = ["SomeRows"]
 
@@ -107,18 +108,15 @@ class SomeRows:
 
         return some
 
-    def blocks(self, range_rows: int, stop: int | None = None) -> Iterator[CellBlock]:
-        """The cells in order, in blocks of ``range_rows`` that count from 0, whatever blocks the source has."""
-        rows, first, waiting = self.rows[:stop], 0, list[CellBlock]()
-        for block in self.source.blocks(range_rows, int(rows[-1]) + 1 if len(rows) else 0):
-            low, high = np.searchsorted(rows, (block.first_row, block.first_row + block.n_cells))
-            waiting.append(taken(block, rows[low:high] - block.first_row))
-            if sum(part.n_cells for part in waiting) >= range_rows:
-                whole = joined(waiting)
-                yield replace(taken(whole, np.arange(range_rows)), first_row=first)
-                first, waiting = first + range_rows, [taken(whole, np.arange(range_rows, whole.n_cells))]
-        if sum(part.n_cells for part in waiting):
-            yield replace(joined(waiting), first_row=first)
+    def blocks(self, spans: Iterable[range]) -> Iterator[CellBlock]:
+        """The cells of each span of rows, which count from 0 whatever rows the source has them in."""
+        for span in spans:
+            rows = self.rows[span.start : span.stop]
+            pieces = np.split(rows, np.flatnonzero(np.diff(rows // RANGE_ROWS)) + 1)
+            around = [range(int(piece[0]), int(piece[-1]) + 1) for piece in pieces]
+            read = zip(pieces, self.source.blocks(around), strict=True)
+            parts = [taken(block, piece - block.first_row) for piece, block in read]
+            yield replace(joined(parts), first_row=span.start)
 
     def sample(self, n: int = 1000) -> CellBlock:
         """Cells spread over all rows of the source."""

@@ -15,6 +15,7 @@ from training.cells import Cells, variable_genes
 from training.tokens import SPECIAL, Masked, Padded, padded, settings
 
 from scgpt_infer.readers.several import open_several
+from scgpt_infer.spans import grid
 from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.vocab import Vocabulary
 
@@ -110,7 +111,7 @@ class Measured:
 def load(folder: Path, plan: Plan) -> Measured:
     """Read all cells of a plan by the product's own reader."""
     with open_several(folder / plan.file, lambda names, where: tuple(plan.modalities.values())) as source:
-        blocks = list(source.blocks(4096))
+        blocks = list(source.blocks(grid(source.n_cells)))
         counts = sp.vstack(
             [sp.csr_matrix((b.data, b.indices, b.indptr), (b.n_cells, source.n_genes)) for b in blocks], format="csr"
         )

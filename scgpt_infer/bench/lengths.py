@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scgpt_infer.bench.result import CellFacts
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import CellSource, open_cells
+from scgpt_infer.spans import grid
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import TokenBlock
-from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import CellsError, OptionError
 from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.tokenizer import tokenize
@@ -163,7 +163,7 @@ def _tokenised(
     of_tokens = None if modalities is None else modalities.of_tokens
     lengths = np.zeros(source.n_cells, np.int64)
     kept: list[_Cell] = []
-    for block in source.blocks(RANGE_ROWS):
+    for block in source.blocks(grid(source.n_cells)):
         tokens = tokenize(block, columns, bundle.manifest.tokenizer, len(vocabulary), modalities=of_tokens)
         found = np.diff(tokens.offsets)
         lengths[block.first_row : block.first_row + block.n_cells] = found

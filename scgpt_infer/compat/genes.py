@@ -12,9 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scgpt_infer.readers import CellSource
+from scgpt_infer.spans import grid
 from scgpt_infer.writers.sink import Column, Kind, Part, Record
 from scgpt_runtime.cells import CellFault, Result, TokenBlock
-from scgpt_runtime.engine import RANGE_ROWS, Engine
+from scgpt_runtime.engine import Engine
 from scgpt_runtime.errors import InternalError
 from scgpt_runtime.tokenizer import tokenize
 from scgpt_runtime.vocab import taking_part
@@ -84,7 +85,7 @@ def genes_of(engine: Engine, source: CellSource, columns: NDArray[np.int64]) -> 
     modalities = engine.bundle.modalities()
     of_tokens = None if modalities is None else modalities.of_tokens
     found: list[list[str]] = []
-    for block in source.blocks(RANGE_ROWS):
+    for block in source.blocks(grid(source.n_cells)):
         tokens = tokenize(block, columns, engine.settings, len(vocabulary), modalities=of_tokens)
         found += _names(tokens, vocabulary.tokens)
     return found

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scgpt_infer.interrupts import honour
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import CellSource
+from scgpt_infer.spans import grid
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import CellBlock, CellFault, Result, TokenBlock
-from scgpt_runtime.engine import RANGE_ROWS, Engine, EngineOptions
+from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.errors import InternalError
 
 __all__ = ["GENE_ROWS", "CellGenes", "cell_genes", "hidden_states", "open_states"]
@@ -86,7 +87,7 @@ def hidden_states(
         first token of each cell is ``<cls>``.
     """
     total = source.n_cells if limit is None else min(limit, source.n_cells)
-    results = engine.run(_few(source.blocks(RANGE_ROWS, total)), columns, tick)
+    results = engine.run(_few(source.blocks(grid(total))), columns, tick)
     try:
         for result in results:
             honour()

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from scgpt_infer.readers import CellSource
-from scgpt_runtime.engine import RANGE_ROWS
+from scgpt_infer.spans import grid
 
 __all__ = ["COMPONENTS", "VARIABLE_GENES", "components", "harmonised", "values_of"]
 
@@ -26,7 +26,7 @@ def values_of(source: CellSource, rows: NDArray[np.int64]) -> sp.csr_matrix:
 
 
 def _parts(source: CellSource, rows: NDArray[np.int64]) -> Iterator[sp.csr_matrix]:
-    for block in source.blocks(RANGE_ROWS, int(rows[-1]) + 1):
+    for block in source.blocks(grid(int(rows[-1]) + 1)):
         wanted = rows[(rows >= block.first_row) & (rows < block.first_row + block.n_cells)] - block.first_row
         shape = (block.n_cells, source.n_genes)
         yield sp.csr_matrix((block.data, block.indices, block.indptr), shape=shape)[wanted]

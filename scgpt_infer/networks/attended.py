@@ -18,10 +18,11 @@ from scgpt_infer.networks.ranks import RankFold
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import CellSource
 from scgpt_infer.sizes import size
+from scgpt_infer.spans import grid
 from scgpt_infer.summary import BadCell
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import CellBlock, CellFault, Result, TokenBlock
-from scgpt_runtime.engine import RANGE_ROWS, Engine, EngineOptions
+from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.errors import CellsError, OptionError
 from scgpt_runtime.machine import free_memory
 from scgpt_runtime.tokenizer import tokenize
@@ -131,7 +132,7 @@ def attention_scores(
     _check_memory(len(conditions.names), length, rows)
     sums = np.zeros((len(conditions.names), length, length), np.int64)
     cells, bad = np.zeros(len(conditions.names), np.int64), list[BadCell]()
-    blocks = _few(source.blocks(RANGE_ROWS, len(conditions.codes)), rows)
+    blocks = _few(source.blocks(grid(len(conditions.codes))), rows)
     results = engine.run(blocks, columns, tick, _Chosen(engine, columns, ids, conditions, labels))
     try:
         for result in results:

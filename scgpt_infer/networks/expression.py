@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scgpt_infer.gene_vectors.groups import Groups
 from scgpt_infer.interrupts import honour
 from scgpt_infer.readers import CellSource
+from scgpt_infer.spans import grid
 from scgpt_runtime.cells import CellBlock
-from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import CellsError
 
 __all__ = ["TOTAL", "Expression", "expression"]
@@ -104,7 +104,7 @@ def expression(source: CellSource, groups: Groups, tick: Callable[[int], None] =
     found = Expression(
         np.zeros(n_genes), np.zeros(n_genes), np.zeros((n_groups + 1, n_genes)), np.zeros(n_groups + 1, np.int64)
     )
-    for block in source.blocks(RANGE_ROWS, n_cells):
+    for block in source.blocks(grid(n_cells)):
         honour()
         codes = groups.codes[block.first_row : block.first_row + block.n_cells]
         found.add(block, codes, logged=source.values == "log1p")

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from scgpt_infer.perturbation.asked import Values
 from scgpt_infer.readers import CellSource
+from scgpt_infer.spans import grid
 from scgpt_infer.summary import BadCell
 from scgpt_runtime.cells import CellBlock, CellFault
-from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import CellsError
 from scgpt_runtime.vocab import GeneMatch
 
@@ -187,7 +187,7 @@ def rows_of(source: CellSource, rows: NDArray[np.int64], panel: Panel, values: V
         ``auto``: counts, and normalised values without a logarithm, are normalised and logged.
     """
     logged = is_logged(source, values)
-    for block in source.blocks(RANGE_ROWS, int(rows[-1]) + 1 if len(rows) else 0):
+    for block in source.blocks(grid(int(rows[-1]) + 1 if len(rows) else 0)):
         stop = block.first_row + block.n_cells
         wanted = rows[np.searchsorted(rows, block.first_row) : np.searchsorted(rows, stop)]
         if len(wanted):

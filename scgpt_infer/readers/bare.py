@@ -3,7 +3,7 @@
 Rows and names come in, a `CellSource` is what they become. It knows nothing of how the file was written.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -84,9 +84,9 @@ class BareCells:
         """None: such a file holds no embedding."""
         return None
 
-    def blocks(self, range_rows: int, stop: int | None = None) -> Iterator[CellBlock]:
-        """The cells in order, in blocks of ``range_rows`` from row 0, up to row ``stop``."""
-        return matrix.blocks(self._rows, range_rows, stop)
+    def blocks(self, spans: Iterable[range]) -> Iterator[CellBlock]:
+        """The cells of each span of rows."""
+        return matrix.blocks(self._rows, spans)
 
     def sample(self, n: int = 1000) -> CellBlock:
         """About ``n`` cells spread evenly over the file."""

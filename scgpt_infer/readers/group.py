@@ -4,7 +4,7 @@ The group comes open, of HDF5 or zarr; nothing of its size is ever in memory. Wh
 know.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -144,9 +144,9 @@ class GroupCells:
             obsm, uns = self._group.get("obsm"), self._group.get("uns")
         return embedding(obsm, uns, key, self.n_cells, self._where)
 
-    def blocks(self, range_rows: int, stop: int | None = None) -> Iterator[CellBlock]:
-        """The cells in order, in blocks of ``range_rows`` from row 0, up to row ``stop``."""
-        return matrix.blocks(self._rows, range_rows, stop)
+    def blocks(self, spans: Iterable[range]) -> Iterator[CellBlock]:
+        """The cells of each span of rows."""
+        return matrix.blocks(self._rows, spans)
 
     def sample(self, n: int = 1000) -> CellBlock:
         """About ``n`` cells spread evenly over the file."""

@@ -4,7 +4,7 @@ Open matrices and a table of cells come in, a `CellSource` goes out that also sa
 It knows nothing of files.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -162,9 +162,9 @@ class JoinedCells:
         """None: it is not looked for."""
         return None
 
-    def blocks(self, range_rows: int, stop: int | None = None) -> Iterator[CellBlock]:
-        """The cells in order, in blocks of ``range_rows`` from row 0, up to row ``stop``."""
-        return matrix.blocks(self._rows, range_rows, stop)
+    def blocks(self, spans: Iterable[range]) -> Iterator[CellBlock]:
+        """The cells of each span of rows."""
+        return matrix.blocks(self._rows, spans)
 
     def sample(self, n: int = 1000) -> CellBlock:
         """About ``n`` cells spread evenly over all rows."""

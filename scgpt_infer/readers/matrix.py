@@ -5,7 +5,7 @@ blocks and neither is read whole. What is in the rows (order, duplicates, explic
 passes through untouched: the tokenizer judges it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -142,11 +142,10 @@ class DenseRows:
         """Nothing to give back."""
 
 
-def blocks(rows: Rows, range_rows: int, stop: int | None = None) -> Iterator[CellBlock]:
-    """The rows in order, in blocks of ``range_rows`` from row 0, up to row ``stop``."""
-    end = rows.shape[0] if stop is None else min(stop, rows.shape[0])
-    for start in range(0, end, range_rows):
-        yield rows.read(start, min(start + range_rows, end))
+def blocks(rows: Rows, spans: Iterable[range]) -> Iterator[CellBlock]:
+    """The rows of each span."""
+    for span in spans:
+        yield rows.read(span.start, span.stop)
 
 
 def sample(rows: Rows, n: int = 1000) -> CellBlock:

@@ -1,6 +1,6 @@
 """Cells of an AnnData object, in memory or backed by a file, which is only read."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -94,9 +94,9 @@ class AnnDataCells:
         """The embedding of ours that ``obsm[key]`` holds."""
         return embedding(self._cells.obsm, self._cells.uns, key, self.n_cells, OBJECT)
 
-    def blocks(self, range_rows: int, stop: int | None = None) -> Iterator[CellBlock]:
-        """The cells in order, in blocks of ``range_rows`` from row 0, up to row ``stop``."""
-        return matrix.blocks(self._rows, range_rows, stop)
+    def blocks(self, spans: Iterable[range]) -> Iterator[CellBlock]:
+        """The cells of each span of rows."""
+        return matrix.blocks(self._rows, spans)
 
     def sample(self, n: int = 1000) -> CellBlock:
         """About ``n`` cells spread evenly over the object."""

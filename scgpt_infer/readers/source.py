@@ -1,10 +1,10 @@
 """What every source of cells can do, whatever it is stored in.
 
-Rows are read by ranges of a fixed grid; names are read when they are asked for. A source knows
+Rows are read by the ranges that a caller names; names are read when they are asked for. A source knows
 nothing of vocabularies, models or results.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -111,8 +111,8 @@ class CellSource(Protocol):
         """The embedding that ``obsm[key]`` holds, where a run of ours wrote it; None for anything else."""
         ...
 
-    def blocks(self, range_rows: int, stop: int | None = None) -> Iterator[CellBlock]:
-        """The cells in order, in blocks of ``range_rows`` from row 0, the last one shorter; up to row ``stop``."""
+    def blocks(self, spans: Iterable[range]) -> Iterator[CellBlock]:
+        """The cells of each span of rows, in the order of the spans: a block a span."""
         ...
 
     def sample(self, n: int = 1000) -> CellBlock:

@@ -60,9 +60,15 @@ def quoted(text: str) -> str:
     return json.dumps(text)
 
 
-def numbers(values: NDArray[np.float32]) -> Any:
-    """Numbers as JSON, in lists of the same shape: the fewest digits that bring a float32 back, null for NaN."""
-    text = np.asarray(values, np.float32).astype("U16")
+def numbers(values: NDArray[Any]) -> Any:
+    """Numbers as JSON, in lists of the same shape: the fewest digits that bring them back, null for NaN.
+
+    Parameters
+    ----------
+    values
+        float16, or any numbers, of which float32 is told.
+    """
+    text = (values if values.dtype == np.float16 else values.astype(np.float32, copy=False)).astype("U16")
     return np.where(np.isfinite(values), text, "null").tolist()
 
 

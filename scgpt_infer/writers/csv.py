@@ -1,7 +1,7 @@
 """``.csv``: ``cell``, what is told of it, ``e0``, ``e1``, ..., ``error``; the run in ``x.csv.json``.
 
 Where the numbers of a vector have names, those stand for ``e0``, ``e1``. Nine digits bring every float32 back bit for
-bit. A cell without a result has empty fields and its reason.
+bit, five every float16. A cell without a result has empty fields and its reason.
 """
 
 import csv
@@ -81,12 +81,13 @@ class CsvSink:
         others = [matrix_of(part, name) for name in self.target.matrices]
         tables = [table_of(part, table) for table in _tables(self.target)]
         arrays = [*([part.vectors, *others] if self.target.with_vectors else []), *tables]
-        vectors = np.hstack(arrays).tolist() if missing else [[]] * part.n_cells
+        vectors = self.target.stored(np.hstack(arrays)).tolist() if missing else [[]] * part.n_cells
+        number = "{:.9g}" if self.target.dtype == "float32" else "{:.5g}"
         self.append(
             [
                 name,
                 *(texts[row] for texts in told),
-                *(missing if reason else map(_number, vectors[row])),
+                *(missing if reason else ["" if math.isnan(value) else number.format(value) for value in vectors[row]]),
                 *([reason] if self.target.row == "cell" else []),
             ]
             for row, (name, reason) in enumerate(zip(names, part.reasons, strict=True))
@@ -117,10 +118,6 @@ def _vector_names(target: Target) -> list[str]:
 def _tables(target: Target) -> list[Table]:
     """The tables that are written: vectors of a modality only beside those of the cells."""
     return [table for table in target.tables if target.with_vectors or table.what != "embedding"]
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.9g}"
 
 
 def _texts(column: Column, part: Part) -> list[str]:

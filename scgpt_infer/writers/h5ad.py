@@ -42,8 +42,8 @@ def bytes_needed(target: Target) -> int:
     columns = len(target.columns) * target.n_cells * 4
     words = sum(len(word.encode()) + 32 for column in target.columns for word in column.words)
     features = sum(len(name.encode()) + 32 for name in target.features)
-    matrices = target.n_cells * target.dim * 4 * (1 + len(target.matrices))
-    tables = sum(4 * target.n_cells * one.width + 64 * len(one.features) for one in target.tables)
+    matrices = target.n_cells * target.dim * target.itemsize * (1 + len(target.matrices))
+    tables = sum(target.itemsize * target.n_cells * one.width + 64 * len(one.features) for one in target.tables)
     return kept + matrices + columns + words + features + tables + 65536
 
 
@@ -108,11 +108,11 @@ class H5adSink:
         """Take the next rows."""
         with _h5_errors(self.target.path):
             rows = slice(part.first_row, part.first_row + part.n_cells)
-            self.dataset[rows] = part.vectors
+            self.dataset[rows] = self.target.stored(part.vectors)
             for name, dataset in self.matrices.items():
-                dataset[rows] = matrix_of(part, name)
+                dataset[rows] = self.target.stored(matrix_of(part, name))
             for table in self.target.tables:
-                self.tables[table.name][rows] = table_of(part, table)
+                self.tables[table.name][rows] = self.target.stored(table_of(part, table))
             for name, dataset in self.columns.items():
                 dataset[rows] = part.columns[name]
 
@@ -213,7 +213,7 @@ def _matrix(file: Any, target: Target, name: str, width: int | None = None) -> A
     if "obsm" not in file:
         write_elem(file, "obsm", {})
     key = f"{target.key}_{name}" if name else target.key
-    return room(file["obsm"], key, (target.n_cells, width or target.dim), np.float32)
+    return room(file["obsm"], key, (target.n_cells, width or target.dim), target.dtype)
 
 
 @contextmanager

@@ -123,7 +123,7 @@ def _cells(target: Target, part: Part) -> Iterator[str]:
     """The JSON of each cell of a part."""
     names = target.names(part.first_row, part.first_row + part.n_cells)
     told = _MEMBERS.get(target.kind, _nothing)(target, part)
-    vectors = schema.numbers(part.vectors) if _has_vectors(target) else None
+    vectors = schema.numbers(target.stored(part.vectors)) if _has_vectors(target) else None
     for place, (name, reason, members) in enumerate(zip(names, part.reasons, told, strict=True)):
         if vectors is not None:
             members = {**members, "embedding": "null" if reason else f"[{', '.join(vectors[place])}]"}
@@ -156,7 +156,7 @@ def _imputed(target: Target, part: Part) -> Iterator[dict[str, str]]:
     """Genes, values and, where the model tells them, probabilities of each cell."""
     genes = ", ".join(map(schema.quoted, target.features))
     matrices = {"values": part.vectors, **{name: matrix_of(part, name) for name in target.matrices}}
-    texts = {name: schema.numbers(numbers) for name, numbers in matrices.items()}
+    texts = {name: schema.numbers(target.stored(numbers)) for name, numbers in matrices.items()}
     for row, reason in enumerate(part.reasons):
         lists = "".join(f', "{name}": [{", ".join(numbers[row])}]' for name, numbers in texts.items())
         yield {"imputed": "null" if reason else f'{{"genes": [{genes}]{lists}}}'}
@@ -164,10 +164,10 @@ def _imputed(target: Target, part: Part) -> Iterator[dict[str, str]]:
 
 def _multimodal(target: Target, part: Part) -> Iterator[dict[str, str]]:
     """The vector of each cell, and what is told of its modalities; one that a cell does not have is left out."""
-    vectors = schema.numbers(part.vectors)
+    vectors = schema.numbers(target.stored(part.vectors))
     modalities: dict[str, dict[str, list[str]]] = {}
     for table in target.tables:
-        members, numbers = modalities.setdefault(table.of, {}), table_of(part, table)
+        members, numbers = modalities.setdefault(table.of, {}), target.stored(table_of(part, table))
         there = np.ravel(np.isfinite(numbers).any(axis=1)).tolist()
         texts = [
             f"[{', '.join(row)}]" if found else "" for row, found in zip(schema.numbers(numbers), there, strict=True)

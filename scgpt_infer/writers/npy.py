@@ -1,4 +1,4 @@
-"""``.npy``: the bare (n_cells, dim) float32 array; cell names in ``x.cells.txt`` and the run in ``x.npy.json``. Genes
+"""``.npy``: the bare (n_cells, dim) array of float32 or float16; cell names in ``x.cells.txt`` and the run in ``x.npy.json``. Genes
 have their names in ``x.genes.txt``.
 
 Rows are appended as they come: no memory map, since a full disk would kill the process instead of raising.
@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scgpt_infer.writers.sink import (
     Part,
@@ -35,7 +37,7 @@ _NAME_BYTES = 32
 
 def bytes_needed(target: Target) -> int:
     """Room for the array and the names."""
-    return target.n_cells * (target.dim * 4 + _NAME_BYTES) + 4096
+    return target.n_cells * (target.dim * target.itemsize + _NAME_BYTES) + 4096
 
 
 @contextmanager
@@ -62,7 +64,7 @@ def open_npy(target: Target) -> Iterator[Sink]:
         array_path.open("wb", buffering=0) as array_file,
         names_path.open("wb", buffering=0) as names_file,
     ):
-        header = {"descr": "<f4", "fortran_order": False, "shape": (target.n_cells, target.dim)}
+        header = {"descr": np.dtype(target.dtype).newbyteorder("<").str, "fortran_order": False, "shape": (target.n_cells, target.dim)}
         with output_errors(target.path):
             np.lib.format.write_array_header_1_0(array_file, header)
         yield NpySink(target, array_file, names_file, {names: names_path, record: record_path, target.path: array_path})
@@ -82,7 +84,7 @@ class NpySink:
         names = self.target.names(part.first_row, part.first_row + part.n_cells)
         lines = "".join(f"{_one_line(name)}\n" for name in names)
         with output_errors(self.target.path):
-            write_all(self.array, np.ascontiguousarray(part.vectors, dtype="<f4").data)
+            write_all(self.array, _little(self.target.stored(part.vectors)).data)
             write_all(self.names, lines.encode())
 
     def commit(self, record: Record) -> None:
@@ -90,6 +92,10 @@ class NpySink:
         with output_errors(self.target.path):
             self.temporaries[self.target.path.with_suffix(BESIDE[-1])].write_bytes(record_json(record))
             sync_together(self.temporaries)
+
+
+def _little(numbers: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(numbers, numbers.dtype.newbyteorder("<"))
 
 
 def _one_line(name: str) -> str:

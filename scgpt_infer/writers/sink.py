@@ -25,6 +25,7 @@ from scgpt_runtime.errors import OutputError
 
 __all__ = [
     "Column",
+    "Dtype",
     "Kind",
     "Part",
     "Record",
@@ -49,6 +50,9 @@ Record = Mapping[str, str | int | float]
 
 Kind = Literal["embeddings", "cell_types", "imputed_values", "multimodal"]
 """What a result tells, as JSON documents name it."""
+
+Dtype = Literal["float32", "float16"]
+"""What the numbers of a vector are stored as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,8 @@ class Target:
     row
         What a row is of. Tables head their first column with it, and tell errors of cells alone: nothing else is in a
         result without a vector.
+    dtype
+        What the numbers of vectors, matrices and tables are stored as; those of columns are float32 always.
     """
 
     path: Path
@@ -196,6 +202,32 @@ class Target:
     tables: tuple[Table, ...] = ()
     rows: Sequence[int] | None = None
     row: Literal["cell", "gene"] = "cell"
+    dtype: Dtype = "float32"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a stored number."""
+        return np.dtype(self.dtype).itemsize
+
+    def stored(self, numbers: NDArray[np.float32]) -> NDArray[Any]:
+        """Numbers of a part as they are stored.
+
+        Raises
+        ------
+        OutputError
+            One is beyond float16.
+        """
+        if self.dtype == "float32":
+            return numbers
+        with np.errstate(over="ignore"):  # told below
+            stored = numbers.astype(np.float16)
+        beyond = np.isinf(stored) & np.isfinite(numbers)
+        if beyond.any():
+            raise OutputError(
+                f"{self.path} cannot hold {numbers[beyond][0]:g} as float16, which ends at 65,504. Store float32 "
+                '(--dtype float32, dtype="float32").'
+            )
+        return stored
 
 
 class Sink(Protocol):

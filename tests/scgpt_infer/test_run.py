@@ -22,10 +22,11 @@ class FakeSource(SimpleNamespace):
     def cell_names(self, start, stop):
         return [f"cell-{i}" for i in range(start, stop)]
 
-    def blocks(self, range_rows, stop=None):
-        for first in range(0, stop, range_rows):
-            n_cells = min(range_rows, stop - first)
-            yield CellBlock(np.zeros(n_cells + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), first)
+    def blocks(self, spans):
+        for span in spans:
+            yield CellBlock(
+                np.zeros(len(span) + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), span.start
+            )
 
 
 class FakeEngine:

@@ -10,6 +10,7 @@ import toy_bundle
 from scgpt_infer import models
 from scgpt_infer.compat import CompatWarning, scGPT, scGPTConfig
 from scgpt_infer.compat.dataset import Dataset
+from scgpt_infer.spans import grid
 from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.errors import CellsError, GenesError, OptionError
 
@@ -36,7 +37,7 @@ def hidden_states(adata) -> list[np.ndarray]:
         si.readers.open_cells(adata) as source,
         Engine.open(bundle, EngineOptions(provider="cpu"), task="tokens") as engine,
     ):
-        (result,) = engine.run(source.blocks(1024), columns)
+        (result,) = engine.run(source.blocks(grid(source.n_cells, 1024)), columns)
     starts = result.tokens.offsets
     return [result.outputs["hidden"][starts[i] + 1 : starts[i + 1]] for i in range(adata.n_obs)]
 

@@ -9,6 +9,7 @@ import torch
 from scgpt_export.checkpoint import load
 from scgpt_infer.gene_vectors import GeneOptions, cell_genes, in_cells, open_states
 from scgpt_infer.readers import open_cells
+from scgpt_infer.spans import grid
 from scgpt_runtime.cells import CellFault
 from scgpt_runtime.engine import Engine
 from scgpt_runtime.errors import CellsError, InternalError, OptionError
@@ -45,7 +46,7 @@ def expected(streamed):
 def test_each_cell_has_the_hidden_states_of_the_reference(streamed, cells, bundle, columns, golden_files):
     model, settings = load(golden_files / "small_checkpoint").model(), bundle.manifest.tokenizer
     with open_cells(cells) as source:
-        (block,) = source.blocks(1024)
+        (block,) = source.blocks(grid(source.n_cells, 1024))
     tokens = tokenize(block, columns, settings, len(bundle.vocabulary()))
     assert [one.row for one in streamed] == list(range(N_CELLS))
     for cell in (0, 63, 64, 149):

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from scgpt_infer.spans import grid
+
 N_CELLS, N_GENES = 130, 40
 
 
@@ -33,7 +35,7 @@ def _anndata(matrix: object) -> ad.AnnData:
 def _dense(source: object, range_rows: int = 48) -> np.ndarray:
     """All rows of a source as one array, read in blocks that do not divide the cells."""
     full = np.zeros((source.n_cells, source.n_genes), np.float32)
-    for block in source.blocks(range_rows):
+    for block in source.blocks(grid(source.n_cells, range_rows)):
         assert block.indptr.dtype == np.int64
         assert block.indices.dtype == np.int32
         assert block.data.dtype == np.float32

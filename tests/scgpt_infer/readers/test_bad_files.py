@@ -10,6 +10,7 @@ import pytest
 from scipy import sparse
 
 from scgpt_infer.readers import open_cells
+from scgpt_infer.spans import grid
 from scgpt_runtime.errors import CellsError
 
 
@@ -26,7 +27,7 @@ def read_all(path: Path, layer: str | None = None) -> int:
         for name in source.gene_names:
             source.gene_names[name]
         source.cell_names(0, source.n_cells)
-        return sum(len(block.data) for block in source.blocks(64))
+        return sum(len(block.data) for block in source.blocks(grid(source.n_cells, 64)))
 
 
 def test_empty_file(tmp_path: Path):
@@ -70,7 +71,7 @@ def test_damage_in_the_middle_names_the_rows(make_cells, tmp_path: Path):
         stream.write(b"\0" * 64)
     # Row 200 is not among the rows looked at on opening, so that the damage is met in mid-stream.
     with open_cells(path) as source, pytest.raises(CellsError, match=r"Rows 0 to 1,023 of X of .*cells\.h5ad cannot"):
-        list(source.blocks(1024))
+        list(source.blocks(grid(source.n_cells, 1024)))
 
 
 @pytest.mark.parametrize(("n_cells", "n_genes"), [(0, 5), (5, 0), (0, 0)])

@@ -10,6 +10,7 @@ import pytest
 
 from scgpt_infer.readers import chunks, matrix, open_cells
 from scgpt_infer.readers.chunks import Inflated, inflated
+from scgpt_infer.spans import grid
 
 SLICES = [(0, 1000), (0, 1), (0, 0), (99, 101), (100, 200), (37, 760), (761, 1000), (999, 1000), (5, 5), (900, 5000)]
 
@@ -229,11 +230,11 @@ def test_cells_are_those_of_h5py(storage: str, threads, cells, same, tmp_path: P
     made: list[object] = []
     monkeypatch.setattr(Inflated, "_inflate", lambda *a, f=Inflated._inflate: made.append(a) or f(*a))
     with open_cells(tmp_path / "cells.h5ad", threads=threads) as source:
-        ours = list(source.blocks(48))
+        ours = list(source.blocks(grid(source.n_cells, 48)))
     assert made
     monkeypatch.setattr("scgpt_infer.readers.elements.inflated", lambda dataset, threads: dataset)
     with open_cells(tmp_path / "cells.h5ad") as source:
-        assert all(same(a, b) for a, b in zip(ours, source.blocks(48), strict=True))
+        assert all(same(a, b) for a, b in zip(ours, source.blocks(grid(source.n_cells, 48)), strict=True))
 
 
 def test_many_readers_at_once(make):

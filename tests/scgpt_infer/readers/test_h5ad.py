@@ -9,6 +9,7 @@ import pytest
 from scipy import sparse
 
 from scgpt_infer.readers import open_cells
+from scgpt_infer.spans import grid
 from scgpt_runtime.errors import CellsError
 
 DATA = os.environ.get("SCGPT_INFER_DATA")
@@ -24,14 +25,15 @@ def written(cells: ad.AnnData, tmp_path: Path) -> Path:
 def test_blocks_lie_on_the_grid_and_hold_the_matrix(written: Path, counts: sparse.csr_matrix, dense):
     with open_cells(written) as source:
         assert (source.path, source.n_cells, source.n_genes) == (written, *counts.shape)
-        assert [(block.first_row, block.n_cells) for block in source.blocks(48)] == [(0, 48), (48, 48), (96, 34)]
+        blocks = list(source.blocks(grid(130, 48)))
+        assert [(block.first_row, block.n_cells) for block in blocks] == [(0, 48), (48, 48), (96, 34)]
         assert np.array_equal(dense(source), counts.toarray())
 
 
-def test_stop_cuts_the_last_block_and_leaves_the_grid(written: Path):
+def test_blocks_are_the_spans_that_were_asked_for(written: Path):
+    spans = [range(96, 130), range(0, 48), range(5, 6)]
     with open_cells(written) as source:
-        assert [(block.first_row, block.n_cells) for block in source.blocks(48, stop=50)] == [(0, 48), (48, 2)]
-        assert [block.n_cells for block in source.blocks(1024, stop=10**6)] == [130]
+        assert [(block.first_row, block.n_cells) for block in source.blocks(spans)] == [(96, 34), (0, 48), (5, 1)]
 
 
 def test_names_are_read_by_range(written: Path):
@@ -98,7 +100,7 @@ def test_memory_does_not_grow_with_the_file(storage: str, make_cells, tmp_path: 
     del cells
     tracemalloc.start()
     with open_cells(tmp_path / "cells.h5ad") as source:
-        n_values = sum(len(block.data) for block in source.blocks(256))
+        n_values = sum(len(block.data) for block in source.blocks(grid(source.n_cells, 256)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert n_values == matrix.nnz
@@ -141,7 +143,9 @@ def test_real_cells_are_what_anndata_reads(name: str, same):
     theirs = ad.read_h5ad(path)
     with open_cells(path) as source, open_cells(theirs) as memory:
         assert (source.counts, source.values, source.n_cells, source.n_genes) == ("X", "integer", *theirs.shape)
-        for stored, held in zip(source.blocks(1024), memory.blocks(1024), strict=True):
+        for stored, held in zip(
+            source.blocks(grid(source.n_cells, 1024)), memory.blocks(grid(memory.n_cells, 1024)), strict=True
+        ):
             rows = theirs.X[stored.first_row : stored.first_row + stored.n_cells]
             assert np.array_equal(stored.indptr, rows.indptr)
             assert np.array_equal(stored.indices, rows.indices)

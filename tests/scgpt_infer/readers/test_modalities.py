@@ -10,6 +10,7 @@ import pytest
 
 from cell_files import write_h5mu
 from scgpt_infer.readers import open_cells
+from scgpt_infer.spans import grid
 from scgpt_runtime.errors import CellsError
 
 DATA = os.environ.get("SCGPT_INFER_DATA")
@@ -131,7 +132,7 @@ def test_truncated(part: float, cells: ad.AnnData, tmp_path: Path):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * part)])
     with pytest.raises(CellsError, match=r"again|not an HDF5 file"), open_cells(path) as source:
-        list(source.blocks(64))
+        list(source.blocks(grid(source.n_cells, 64)))
 
 
 @pytest.mark.data

@@ -15,6 +15,7 @@ from cell_files import write_h5mu, write_tenx, write_zarr
 from scgpt_infer.readers.joined import JoinedCells
 from scgpt_infer.readers.matrix import CsrRows
 from scgpt_infer.readers.several import open_several
+from scgpt_infer.spans import grid
 from scgpt_runtime.errors import CellsError
 
 N_CELLS = 70
@@ -29,7 +30,7 @@ def some(n_features: int, seed: int, names: list[str] | None = None) -> ad.AnnDa
 
 
 def dense(source: JoinedCells, rows: int = 16) -> np.ndarray:
-    blocks = list(source.blocks(rows))
+    blocks = list(source.blocks(grid(source.n_cells, rows)))
     assert [block.first_row for block in blocks] == list(range(0, source.n_cells, rows))
     parts = [sparse.csr_matrix((b.data, b.indices, b.indptr), (b.n_cells, source.n_genes)) for b in blocks]
     return sparse.vstack(parts).toarray()

@@ -11,6 +11,7 @@ from scgpt_infer import demo
 from scgpt_infer.readers import lines, open_cells, spool, table
 from scgpt_infer.readers.csc import CscRows
 from scgpt_infer.readers.spool import Tape
+from scgpt_infer.spans import grid
 from scgpt_runtime.errors import CellsError
 from text_files import put
 from text_files import table as text_of
@@ -44,7 +45,9 @@ def as_h5ad(cells: ad.AnnData, tmp_path: Path):
 def assert_same(source, expected, same) -> None:
     assert (source.n_cells, source.n_genes) == (expected.n_cells, expected.n_genes)
     assert (source.counts, source.values) == (expected.counts, expected.values)
-    for ours, theirs in zip(source.blocks(48), expected.blocks(48), strict=True):
+    for ours, theirs in zip(
+        source.blocks(grid(source.n_cells, 48)), expected.blocks(grid(expected.n_cells, 48)), strict=True
+    ):
         assert same(ours, theirs)
     assert same(source.sample(60), expected.sample(60))
     assert source.cell_names(0, source.n_cells) == expected.cell_names(0, expected.n_cells)
@@ -125,7 +128,7 @@ def test_one_gene_of_two_columns_stays_two(tmp_path: Path, dense):
 
 def test_missing_values_reach_the_tokenizer_as_nan(tmp_path: Path):
     with open_cells(put(tmp_path / "cells.csv", "cell,CD3D,CD4,LYZ\na,1,NA,2\nb,0,3,inf\n")) as source:
-        block = next(source.blocks(2))
+        block = next(source.blocks(grid(source.n_cells, 2)))
         assert np.isnan(block.data[1])
         assert np.isinf(block.data[-1])
 

@@ -12,6 +12,7 @@ from cell_files import write_tenx
 from scgpt_infer.readers import open_cells
 from scgpt_infer.readers.features import SomeColumns
 from scgpt_infer.readers.matrix import CsrRows
+from scgpt_infer.spans import grid
 from scgpt_runtime.errors import CellsError
 
 IDS = [f"ENSG{i:011d}" for i in range(40)]
@@ -136,7 +137,7 @@ def test_truncated(path: Path, part: float):
     whole = path.read_bytes()
     path.write_bytes(whole[: max(9, int(len(whole) * part))])
     with pytest.raises(CellsError, match="copy or download it again"), open_cells(path) as source:
-        list(source.blocks(64))
+        list(source.blocks(grid(source.n_cells, 64)))
 
 
 def test_text_is_no_hdf5(tmp_path: Path):

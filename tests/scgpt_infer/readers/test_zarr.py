@@ -19,6 +19,7 @@ from scipy import sparse
 
 from cell_files import write_zarr, zipped
 from scgpt_infer.readers import open_cells
+from scgpt_infer.spans import grid
 from scgpt_runtime.errors import CellsError, MissingDependencyError
 
 
@@ -27,7 +28,7 @@ def read_all(path: Path) -> int:
         for name in source.gene_names:
             source.gene_names[name]
         source.cell_names(0, source.n_cells)
-        return sum(len(block.data) for block in source.blocks(64))
+        return sum(len(block.data) for block in source.blocks(grid(source.n_cells, 64)))
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -77,7 +78,7 @@ def test_memory_does_not_grow_with_the_store(shard: int | None, make_cells, tmp_
         source.sample(10)
     tracemalloc.start()
     with open_cells(path) as source:
-        n_values = sum(len(block.data) for block in source.blocks(256))
+        n_values = sum(len(block.data) for block in source.blocks(grid(source.n_cells, 256)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert n_values == matrix.nnz
@@ -92,7 +93,7 @@ def test_a_chunk_is_read_once_by_neighbouring_ranges(cells: ad.AnnData, tmp_path
         monkeypatch.setattr(
             zarr.Array, "__getitem__", lambda s, where: (read.append((s.name, where)), original(s, where))[1]
         )
-        list(source.blocks(10))
+        list(source.blocks(grid(source.n_cells, 10)))
     ranges = [where for name, where in read if name == "/X/data"]
     assert [where.start for where in ranges] == sorted({where.start for where in ranges})
     assert all(later.start >= earlier.stop for earlier, later in pairwise(ranges))
