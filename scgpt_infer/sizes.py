@@ -1,8 +1,13 @@
-"""Bytes in words for people: `size`, in powers of 1000, as disks are sold and ``df -H`` counts."""
+"""Bytes in words: `size` tells people, in powers of 1000, as disks are sold; `bytes_of` reads what people write."""
 
-__all__ = ["size"]
+import re
+
+from scgpt_runtime.errors import OptionError
+
+__all__ = ["bytes_of", "size"]
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
+_WORDS = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 
 def size(n_bytes: float) -> str:
@@ -12,3 +17,18 @@ def size(n_bytes: float) -> str:
             return f"{n_bytes:.0f} {unit}" if unit == "bytes" else f"{n_bytes:.1f} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:,.1f} {_UNITS[-1]}"
+
+
+def bytes_of(text: str) -> int:
+    """Bytes of a size such as ``8GiB`` (powers of 1024), ``8GB`` or ``8G`` (powers of 1000), or ``8000000``.
+
+    Raises
+    ------
+    OptionError
+        It is no size.
+    """
+    found = _WORDS.fullmatch(text.strip())
+    if found is None or float(found[1]) == 0:
+        raise OptionError(f"{text!r} is no size of memory. Write a number with a unit, such as 8GiB or 500MB.")
+    power = " kmgt".index(found[2].lower()) if found[2] else 0
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)

@@ -102,7 +102,8 @@ def command(
 
 def _asked(settings: dict[str, Any]) -> "tuple[PerturbOptions, EmbedOptions]":
     """The command's own words taken out of the settings; the rest are fields of `EmbedOptions`, one to one."""
-    from scgpt_infer.perturbation import PerturbOptions, bytes_of, read_perturbations
+    from scgpt_infer.perturbation import PerturbOptions, read_perturbations
+    from scgpt_infer.sizes import bytes_of
     from scgpt_infer.wanted import read_names
 
     taken = settings.pop

@@ -6,7 +6,6 @@ In: control cells and genes to perturb. Out: mean profiles, profiles of cells, a
 from scgpt_infer.perturbation.asked import Combination, PerturbOptions, read_perturbations
 from scgpt_infer.perturbation.jobs import perturb, perturb_file
 from scgpt_infer.perturbation.judging import Judged, Judgement
-from scgpt_infer.perturbation.memory import bytes_of
 from scgpt_infer.perturbation.profiles import Profiles
 from scgpt_infer.perturbation.summary import PerturbSummary
 
@@ -17,7 +16,6 @@ __all__ = [
     "PerturbOptions",
     "PerturbSummary",
     "Profiles",
-    "bytes_of",
     "perturb",
     "perturb_file",
     "read_perturbations",

@@ -1,10 +1,8 @@
-"""How many cells go into a batch within the memory that the user grants: `bytes_of`, `cells_in_batch`.
+"""How many cells go into a batch within the memory that the user grants: `cells_in_batch`.
 
-In: words and sizes. Out: numbers. The answer depends on what was asked for and on the bundle alone, never on what is
+In: sizes. Out: numbers. The answer depends on what was asked for and on the bundle alone, never on what is
 free, so that the same words give the same batches.
 """
-
-import re
 
 from scgpt_infer.perturbation.cells import Cells
 from scgpt_infer.perturbation.sums import ProfileSums
@@ -12,7 +10,7 @@ from scgpt_infer.sizes import size
 from scgpt_runtime.errors import OptionError
 from scgpt_runtime.manifest import Manifest
 
-__all__ = ["BATCH_TOKENS", "bytes_of", "cells_in_batch", "held_bytes"]
+__all__ = ["BATCH_TOKENS", "cells_in_batch", "held_bytes"]
 
 BATCH_TOKENS = 4096
 """Most tokens in a batch on a processor, however much memory there is: more of them are not faster."""
@@ -22,23 +20,6 @@ PROCESS_BYTES = 300_000_000
 
 _COPIES = 2
 """Weights as the file has them, and as a provider packs them."""
-
-_WORDS = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
-
-
-def bytes_of(text: str) -> int:
-    """Bytes of a size such as ``8GiB`` (powers of 1024), ``8GB`` or ``8G`` (powers of 1000), or ``8000000``.
-
-    Raises
-    ------
-    OptionError
-        It is no size.
-    """
-    found = _WORDS.fullmatch(text.strip())
-    if found is None or float(found[1]) == 0:
-        raise OptionError(f"{text!r} is no size of memory. Write a number with a unit, such as 8GiB or 500MB.")
-    power = " kmgt".index(found[2].lower()) if found[2] else 0
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
 def cells_in_batch(memory: int | None, n_tokens: int, cell: int, held: int, instances: int, batch_tokens: int) -> int:

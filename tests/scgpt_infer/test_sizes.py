@@ -1,6 +1,7 @@
 import pytest
 
-from scgpt_infer.sizes import size
+from scgpt_infer.sizes import bytes_of, size
+from scgpt_runtime.errors import OptionError
 
 
 @pytest.mark.parametrize(
@@ -18,3 +19,24 @@ from scgpt_infer.sizes import size
 )
 def test_a_size_is_told_in_the_unit_that_fits(n_bytes, words):
     assert size(n_bytes) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [
+        ("8GiB", 8 * 2**30),
+        ("8 GB", 8 * 10**9),
+        ("8g", 8 * 10**9),
+        ("1.5MiB", 3 * 2**19),
+        ("4096", 4096),
+        ("12kB", 12000),
+    ],
+)
+def test_sizes_of_memory(text, n_bytes):
+    assert bytes_of(text) == n_bytes
+
+
+@pytest.mark.parametrize("text", ["", "much", "0GB", "-1GB", "8 XB", "1e9"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(OptionError, match="such as 8GiB"):
+        bytes_of(text)

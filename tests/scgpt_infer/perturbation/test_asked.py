@@ -2,7 +2,7 @@
 
 import pytest
 
-from scgpt_infer.perturbation import PerturbOptions, bytes_of, read_perturbations
+from scgpt_infer.perturbation import PerturbOptions, read_perturbations
 from scgpt_infer.perturbation.asked import combinations, names_of
 from scgpt_infer.perturbation.memory import PROCESS_BYTES, cells_in_batch
 from scgpt_infer.perturbation.truth import known_perturbations
@@ -55,27 +55,6 @@ def test_a_file_that_is_no_list_is_told(tmp_path, name, text):
         (tmp_path / name).write_text(text)
     with pytest.raises(OptionError, match="one combination a line"):
         read_perturbations(tmp_path / name)
-
-
-@pytest.mark.parametrize(
-    ("text", "n_bytes"),
-    [
-        ("8GiB", 8 * 2**30),
-        ("8 GB", 8 * 10**9),
-        ("8g", 8 * 10**9),
-        ("1.5MiB", 3 * 2**19),
-        ("4096", 4096),
-        ("12kB", 12000),
-    ],
-)
-def test_sizes_of_memory(text, n_bytes):
-    assert bytes_of(text) == n_bytes
-
-
-@pytest.mark.parametrize("text", ["", "much", "0GB", "-1GB", "8 XB", "1e9"])
-def test_what_is_no_size_is_refused(text):
-    with pytest.raises(OptionError, match="such as 8GiB"):
-        bytes_of(text)
 
 
 def test_a_batch_grows_with_the_memory_until_more_would_not_help():
