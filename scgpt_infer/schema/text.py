@@ -68,7 +68,7 @@ def numbers(values: NDArray[Any]) -> Any:
     values
         float16, or any numbers, of which float32 is told.
     """
-    text = (values if values.dtype == np.float16 else values.astype(np.float32, copy=False)).astype("U16")
+    text = np.asarray(values, np.float16 if values.dtype == np.float16 else np.float32).astype("U16")
     return np.where(np.isfinite(values), text, "null").tolist()
 
 

@@ -1,5 +1,5 @@
-"""``.npy``: the bare (n_cells, dim) array of float32 or float16; cell names in ``x.cells.txt`` and the run in ``x.npy.json``. Genes
-have their names in ``x.genes.txt``.
+"""``.npy``: the bare (n_cells, dim) array of float32 or float16, with names in ``x.cells.txt`` (``x.genes.txt``) and the
+run in ``x.npy.json``.
 
 Rows are appended as they come: no memory map, since a full disk would kill the process instead of raising.
 """
@@ -64,7 +64,8 @@ def open_npy(target: Target) -> Iterator[Sink]:
         array_path.open("wb", buffering=0) as array_file,
         names_path.open("wb", buffering=0) as names_file,
     ):
-        header = {"descr": np.dtype(target.dtype).newbyteorder("<").str, "fortran_order": False, "shape": (target.n_cells, target.dim)}
+        stored, shape = np.dtype(target.dtype).newbyteorder("<").str, (target.n_cells, target.dim)
+        header = {"descr": stored, "fortran_order": False, "shape": shape}
         with output_errors(target.path):
             np.lib.format.write_array_header_1_0(array_file, header)
         yield NpySink(target, array_file, names_file, {names: names_path, record: record_path, target.path: array_path})
