@@ -1,0 +1,296 @@
+"""One process alone is at work where a lock lies: `Lock.take`, for local disks and network ones.
+
+A lock is a small file that says who holds it, with a counter that a thread of the holder raises. Whoever finds one
+watches whether the counter moves, by a clock of its own: clocks of two machines are never compared. Only a holder
+that can be looked up, on this machine since this boot, is known at once to be gone. It does not know what is locked.
+"""
+
+import errno
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+from uuid import uuid4
+
+from scgpt_infer.writers.sink import output_errors
+from scgpt_runtime.errors import OutputError
+
+__all__ = ["Lock"]
+
+Say = Callable[[str], None]
+
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+_LOOKS = 20
+"""How often a lock is looked at within the patience."""
+
+
+class Lock:
+    """A lock that this process holds; `take` gives it.
+
+    Attributes
+    ----------
+    path
+        Where it lies.
+    """
+
+    def __init__(self, path: Path, holder: "_Holder", handle: int) -> None:
+        self.path = path
+        self._holder, self._handle = holder, handle
+        self._stop = threading.Event()
+
+    @classmethod
+    @contextmanager
+    def take(
+        cls, path: Path, *, beat: float = 5.0, patience: float = 30.0, say: Say = lambda line: None
+    ) -> Iterator[Self]:
+        """Hold a lock inside the context.
+
+        Parameters
+        ----------
+        path
+            Where it shall lie; its folder exists.
+        beat
+            Seconds from one raise of the counter to the next. The same for all who take this lock.
+        patience
+            Seconds for which the counter of another holder must stand still before the lock is taken over; several
+            times `beat`.
+        say
+            Told when another's lock is found and it takes time to see whether that one is at work.
+
+        Raises
+        ------
+        OutputError
+            Another process is at work, or the lock cannot be written.
+        """
+        with output_errors(path):
+            lock = cls(path, *_taken(path, patience, say))
+        thread = threading.Thread(target=lock._beat, args=(beat,), name="scgpt-infer lock", daemon=True)
+        thread.start()
+        try:
+            yield lock
+        finally:
+            lock._stop.set()
+            thread.join()
+            os.close(lock._handle)
+            with suppress(OSError):
+                if lock._is_ours():
+                    path.unlink()
+
+    def check(self) -> None:
+        """Make sure that the lock is still ours: to be called before anything is written that others would rely on.
+
+        Raises
+        ------
+        OutputError
+            Another process took it over, since this one stood still for long, or the file is gone.
+        """
+        if self._is_ours():
+            return
+        held = _read(self.path)
+        if held is None:
+            raise OutputError(
+                f"{self.path} is gone: the folder was removed, or another process came and went. What this process "
+                "was at is lost. Run the same command again."
+            )
+        raise OutputError(
+            f"{_named(held)} has taken over {self.path.parent}, since this process stood still for long. "
+            "This one ends; what it had finished is kept."
+        )
+
+    def _is_ours(self) -> bool:
+        held = _read(self.path)
+        return held is not None and self._holder.token.encode() in held
+
+    def _beat(self, seconds: float) -> None:
+        beats = 0
+        while not self._stop.wait(seconds):
+            beats += 1
+            with suppress(OSError):  # of no use here: others take over, and `check` finds it out
+                _write(self._handle, replace(self._holder, beats=beats))
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Who holds a lock.
+
+    Attributes
+    ----------
+    host, boot, namespace
+        The machine, its boot, and the space in which its process numbers mean something: a container has its own.
+    pid, started
+        The process and its start, in ticks since the boot: numbers of processes come again.
+    since
+        When it took the lock, by its own clock; for people.
+    token
+        Tells this lock from all others.
+    beats
+        The counter.
+    """
+
+    host: str
+    boot: str
+    namespace: str
+    pid: int
+    started: str
+    since: str
+    token: str
+    beats: int = 0
+
+    @classmethod
+    def here(cls) -> Self:
+        """The process that asks."""
+        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        return cls(socket.gethostname(), *_machine(), os.getpid(), _start_of(os.getpid()), now, uuid4().hex)
+
+    def surely_gone(self) -> bool:
+        """Whether it can be looked up here and is not there: host names alone may be shared by two machines."""
+        here = _machine()
+        return all(here) and (self.boot, self.namespace) == here and _start_of(self.pid) != self.started
+
+
+def _taken(path: Path, patience: float, say: Say) -> tuple[_Holder, int]:
+    """Put a lock of ours at the path, as soon as no other one is there; the holder and the open file."""
+    holder = _Holder.here()
+    while (handle := _placed(path, holder)) is None:
+        found = _read(path)
+        if found is None or not _abandoned(path, found, patience, say):
+            continue  # it was given back
+        _clear(path, found)
+    return holder, handle
+
+
+def _placed(path: Path, holder: _Holder) -> int | None:
+    """Make the file and keep it open; None where there is one. Linking is what network disks let one alone do."""
+    private = path.with_name(f".{path.name}.{holder.token}")
+    handle = _created(private, holder)
+    try:
+        os.link(private, path)
+    except OSError as error:
+        linked = os.fstat(handle).st_nlink == 2  # the server did it, and its answer was lost
+        if linked:
+            return handle
+        os.close(handle)
+        if error.errno in _NO_LINKS:
+            return _made(path, holder)
+        if error.errno != errno.EEXIST:
+            raise
+        return None
+    finally:
+        with suppress(OSError):
+            private.unlink()
+    return handle
+
+
+def _made(path: Path, holder: _Holder) -> int | None:
+    """The file where there are no links: others may see it before it says anything, and watch it then."""
+    try:
+        return _created(path, holder)
+    except FileExistsError:
+        return None
+
+
+def _created(path: Path, holder: _Holder) -> int:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        _write(handle, holder)
+    except BaseException:
+        os.close(handle)
+        with suppress(OSError):
+            path.unlink()
+        raise
+    return handle
+
+
+def _abandoned(path: Path, found: bytes, patience: float, say: Say) -> bool:
+    """Whether nobody is at work under this lock; False when it was given back meanwhile."""
+    holder = _parsed(found)
+    if holder is not None and holder.surely_gone():
+        return True
+    say(f"{path.parent} is locked by {_named(found)}. Looking whether it is at work, for up to {patience:.0f} s.")
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        time.sleep(patience / _LOOKS)
+        now = _read(path)
+        if now is None:
+            return False
+        if now != found:
+            raise OutputError(
+                f"Another process is at work on {path.parent}: {_named(now)}. Wait until it has ended, end it, or name "
+                "another output."
+            )
+        if holder is not None and holder.surely_gone():
+            break
+    return True
+
+
+def _clear(path: Path, abandoned: bytes) -> None:
+    """Take an abandoned lock away. Of several who try, one finds it; a lock that another has just put is put back."""
+    aside = path.with_name(f".{path.name}.{uuid4().hex}.stale")
+    try:
+        if _read(path) != abandoned:
+            return
+        path.rename(aside)
+        if aside.read_bytes() != abandoned:
+            with suppress(OSError):
+                os.link(aside, path)
+    except FileNotFoundError:
+        return
+    with suppress(FileNotFoundError):
+        aside.unlink()
+
+
+def _read(path: Path) -> bytes | None:
+    """What a lock says; None where there is none. Opened anew each time: that is when network disks look afresh."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ESTALE:  # it was replaced on the server while it was opened
+            return None
+        raise
+
+
+def _write(handle: int, holder: _Holder) -> None:
+    """Write what a lock says, always as long, over what it said."""
+    facts = json.dumps(asdict(holder) | {"beats": f"{holder.beats:012d}"})
+    os.pwrite(handle, facts.encode() + b"\n", 0)
+    os.fsync(handle)
+
+
+def _parsed(held: bytes) -> _Holder | None:
+    try:
+        facts = json.loads(held)
+        return _Holder(**(facts | {"beats": int(facts["beats"])}))
+    except (ValueError, TypeError, KeyError):
+        return None  # being written, or not ours: watched all the same
+
+
+def _named(held: bytes) -> str:
+    holder = _parsed(held)
+    return "a process" if holder is None else f"process {holder.pid} on {holder.host}, since {holder.since}"
+
+
+def _machine() -> tuple[str, str]:
+    """Boot and process namespace; empty where the system does not tell, and then every lock is watched."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return "", ""
+
+
+def _start_of(pid: int) -> str:
+    """When a process started, in ticks since the boot; empty when it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return ""
+    state, start = fields[0], fields[19]
+    return "" if state in (b"Z", b"X") else start.decode()
