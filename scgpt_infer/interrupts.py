@@ -1,7 +1,9 @@
 """Signals that ask a job to end: `catch` turns them into exceptions, `deferred` holds them back while files appear.
 
-Python loses an exception that a signal raises inside some callbacks of the interpreter ("Exception ignored in
-..."), so what was asked for is kept as well, and `honour` raises it again. It knows no command and no format.
+Inside `finishing` the first SIGTERM or SIGUSR1 raises nothing: `asked_to_stop` tells of it, and the job ends where it
+loses nothing, with `Stopped`. Python loses an exception that a signal raises inside some callbacks of the interpreter
+("Exception ignored in ..."), so what was asked for is kept as well, and `honour` raises it again. It knows no command
+and no format.
 """
 
 import signal
@@ -10,12 +12,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Terminated", "catch", "deferred", "honour"]
+__all__ = ["STOPPED", "Stopped", "Terminated", "asked_to_stop", "catch", "deferred", "finishing", "honour"]
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))  # no SIGHUP on Windows
+STOPPED = 75
+"""Exit code of a job that stopped as asked: EX_TEMPFAIL of sysexits.h, try again later."""
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))  # Windows has but two
+_GENTLE = ("SIGTERM", "SIGUSR1")
+"""What schedulers send some time before they kill."""
 
 _asked: list[int] = []
+_stop: list[int] = []
+_finishing: list[bool] = []
 
 
 class Terminated(BaseException):
@@ -32,9 +41,24 @@ class Terminated(BaseException):
         self.exit_code = 128 + number
 
 
+class Stopped(Terminated):
+    """A job stopped as a signal asked, after the part that it was at; what is done is kept, and can be gone on with.
+
+    Attributes
+    ----------
+    exit_code
+        `STOPPED`.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = STOPPED
+
+
 def catch() -> None:
     """Turn the signals into exceptions, unless someone (``nohup``) has already decided about them; forget old ones."""
     _asked.clear()
+    _stop.clear()
     if threading.current_thread() is not threading.main_thread():
         return
     for number in _SIGNALS:
@@ -46,6 +70,24 @@ def honour() -> None:
     """Raise again what a signal has asked for since `catch`, if anything."""
     if _asked:
         raise _as_error(_asked[0])
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """Let the first SIGTERM or SIGUSR1 that `catch` catches inside raise nothing: `asked_to_stop` tells of it.
+
+    A second one raises `Terminated`, as all do outside.
+    """
+    _finishing.append(True)
+    try:
+        yield
+    finally:
+        _finishing.pop()
+
+
+def asked_to_stop() -> int:
+    """Number of the signal that asked for an end after what is in flight; 0 when none did."""
+    return _stop[0] if _stop else 0
 
 
 @contextmanager
@@ -64,11 +106,14 @@ def deferred() -> Iterator[None]:
     finally:
         for number, handler in ours.items():
             signal.signal(number, handler)
-        for number in came[:1]:
+        for number in came:
             signal.raise_signal(number)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
+    if _finishing and not _stop and signal.Signals(number).name in _GENTLE:
+        _stop.append(number)
+        return
     _asked.append(number)
     raise _as_error(number)
 

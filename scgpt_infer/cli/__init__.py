@@ -11,7 +11,7 @@ import traceback
 
 import click
 
-from scgpt_infer.interrupts import Terminated, catch, honour
+from scgpt_infer.interrupts import Stopped, Terminated, catch, honour
 from scgpt_runtime.errors import ScgptInferError
 
 __all__ = ["commands", "main", "run"]
@@ -73,7 +73,8 @@ def commands(debug: bool) -> None:
     """Inference engine for scGPT: the same cell becomes the same vector, always.
 
     Exit codes: 0 done (bad cells are listed); 1 a bug in scgpt-infer; 2 bad input or usage, or verify failed;
-    3 finished, but something asked for is missing; 128 + signal interrupted (Ctrl-C: 130).
+    3 finished, but something asked for is missing; 75 stopped as SIGTERM or SIGUSR1 asked, with all that was done
+    kept: run the same command again; 128 + signal interrupted (Ctrl-C: 130).
     """
 
 
@@ -106,10 +107,12 @@ def run(words: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted; nothing partial was left behind", INTERRUPTED)
+    except (click.Abort, KeyboardInterrupt) as end:
+        return _say(f"interrupted; {_left(end)}", INTERRUPTED)
+    except Stopped as end:
+        return _say(f"stopped as {end} asked; {_left(end)}", end.exit_code)
     except Terminated as end:
-        return _say(f"ended by {end}; nothing partial was left behind", end.exit_code)
+        return _say(f"ended by {end}; {_left(end)}", end.exit_code)
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -131,6 +134,16 @@ def explain(error: Exception) -> tuple[str, int]:
         "`scgpt-infer --debug COMMAND ...` prints.",
         1,
     )
+
+
+def _left(end: BaseException) -> str:
+    """What an interruption left behind, as the notes of it or of the one that it came from say."""
+    link: BaseException | None = end
+    while link is not None:
+        if isinstance(link, KeyboardInterrupt | Terminated) and (notes := getattr(link, "__notes__", [])):
+            return " ".join(notes)
+        link = link.__cause__ or link.__context__
+    return "nothing partial was left behind"
 
 
 def _say(message: str, exit_code: int) -> int:

@@ -9,25 +9,31 @@ import numpy as np
 import pytest
 
 from scgpt_infer import interrupts
-from scgpt_infer.interrupts import Terminated, deferred, honour
+from scgpt_infer.interrupts import Terminated, asked_to_stop, deferred, finishing, honour
 from scgpt_infer.writers import Part, Target, writer_of
 
 
 @pytest.fixture(autouse=True)
 def caught():
     """Catch signals as the command line does, and put the test runner's handlers back."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
     before = {number: signal.getsignal(number) for number in numbers}
     interrupts.catch()
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
     interrupts._asked.clear()
+    interrupts._stop.clear()
 
 
 @pytest.mark.parametrize(
     ("number", "error"),
-    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated), (signal.SIGHUP, Terminated)],
+    [
+        (signal.SIGINT, KeyboardInterrupt),
+        (signal.SIGTERM, Terminated),
+        (signal.SIGHUP, Terminated),
+        (signal.SIGUSR1, Terminated),
+    ],
 )
 def test_a_signal_inside_takes_effect_at_the_end(number, error):
     reached = []
@@ -96,3 +102,51 @@ def test_what_was_swallowed_is_raised_when_it_is_asked_about():
         honour()
     interrupts.catch()
     honour()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_the_first_request_to_stop_is_told_and_a_second_one_ends_at_once(number):
+    with finishing():
+        assert not asked_to_stop()
+        signal.raise_signal(number)
+        assert asked_to_stop() == number
+        honour()  # nothing was swallowed
+        with pytest.raises(Terminated) as ended:
+            signal.raise_signal(signal.SIGTERM)
+        assert ended.value.exit_code == 143
+    interrupts.catch()
+    assert not asked_to_stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_user_who_interrupts_does_not_wait_for_the_end_of_a_part(number):
+    with finishing(), pytest.raises((KeyboardInterrupt, Terminated)):
+        signal.raise_signal(number)
+    assert not asked_to_stop()
+
+
+def test_after_the_part_that_was_to_be_finished_a_signal_ends_at_once_again():
+    with finishing():
+        pass
+    with pytest.raises(Terminated):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_two_signals_while_files_appear_count_as_two():
+    def body():
+        with finishing(), deferred():
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Terminated):
+        body()
+
+
+def test_signals_that_are_not_caught_are_left_as_they_were():
+    """A program that uses the library decides about its signals itself."""
+    heard = []
+    signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    with finishing():
+        signal.raise_signal(signal.SIGUSR1)
+    assert heard == [signal.SIGUSR1]
+    assert not asked_to_stop()

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from scgpt_infer import cli
-from scgpt_infer.interrupts import Terminated
+from scgpt_infer.interrupts import Stopped, Terminated
 from scgpt_runtime.errors import CellsError, InternalError, ParityError, ProviderError
 
 HEAVY = ("numpy", "anndata", "onnxruntime", "numba", "pandas", "torch", "h5py")
@@ -93,11 +93,37 @@ def test_a_full_disk_is_not_called_a_bug(failing, capsys):
     assert "bug" not in message
 
 
-@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (Terminated(signal.SIGTERM), 143)])
-def test_an_interruption_has_the_shell_s_exit_code(failing, capsys, error, code):
-    failing(raiser(error))
+@pytest.mark.parametrize(
+    ("kind", "said", "code"),
+    [
+        (KeyboardInterrupt, "interrupted", 130),
+        (lambda: Terminated(signal.SIGTERM), "ended by SIGTERM", 143),
+        (lambda: Stopped(signal.SIGUSR1), "stopped as SIGUSR1 asked", 75),
+    ],
+)
+def test_an_interruption_has_its_exit_code_and_says_what_was_left(failing, capsys, kind, said, code):
+    failing(raiser(kind()))
     assert cli.run(["doctor"]) == code
-    assert "Traceback" not in capsys.readouterr().err
+    assert capsys.readouterr().err.strip() == f"error: {said}; nothing partial was left behind"
+
+    noted = kind()
+    noted.add_note("3 of 4 ranges are kept.")
+    failing(raiser(noted))
+    assert cli.run(["doctor"]) == code
+    assert capsys.readouterr().err.strip() == f"error: {said}; 3 of 4 ranges are kept."
+
+
+def test_a_real_interrupt_says_what_was_left_though_it_is_raised_again(failing, capsys):
+    def body():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            error.add_note("3 of 4 ranges are kept.")
+            raise
+
+    failing(body)
+    assert cli.run(["doctor"]) == 130
+    assert capsys.readouterr().err.strip() == "error: interrupted; 3 of 4 ranges are kept."
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
