@@ -6,19 +6,17 @@ that can be looked up, on this machine since this boot, is known at once to be g
 """
 
 import errno
-import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
+from scgpt_infer.ledger.holder import Holder, named, parsed
 from scgpt_infer.writers.sink import output_errors
 from scgpt_runtime.errors import OutputError
 
@@ -40,7 +38,7 @@ class Lock:
         Where it lies.
     """
 
-    def __init__(self, path: Path, holder: "_Holder", handle: int) -> None:
+    def __init__(self, path: Path, holder: Holder, handle: int) -> None:
         self.path = path
         self._holder, self._handle = holder, handle
         self._stop = threading.Event()
@@ -100,7 +98,7 @@ class Lock:
                 "was at is lost. Run the same command again."
             )
         raise OutputError(
-            f"{_named(held)} has taken over {self.path.parent}, since this process stood still for long. "
+            f"{named(held)} has taken over {self.path.parent}, since this process stood still for long. "
             "This one ends; what it had finished is kept."
         )
 
@@ -116,48 +114,9 @@ class Lock:
                 _write(self._handle, replace(self._holder, beats=beats))
 
 
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    """Who holds a lock.
-
-    Attributes
-    ----------
-    host, boot, namespace
-        The machine, its boot, and the space in which its process numbers mean something: a container has its own.
-    pid, started
-        The process and its start, in ticks since the boot: numbers of processes come again.
-    since
-        When it took the lock, by its own clock; for people.
-    token
-        Tells this lock from all others.
-    beats
-        The counter.
-    """
-
-    host: str
-    boot: str
-    namespace: str
-    pid: int
-    started: str
-    since: str
-    token: str
-    beats: int = 0
-
-    @classmethod
-    def here(cls) -> Self:
-        """The process that asks."""
-        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        return cls(socket.gethostname(), *_machine(), os.getpid(), _start_of(os.getpid()), now, uuid4().hex)
-
-    def surely_gone(self) -> bool:
-        """Whether it can be looked up here and is not there: host names alone may be shared by two machines."""
-        here = _machine()
-        return all(here) and (self.boot, self.namespace) == here and _start_of(self.pid) != self.started
-
-
-def _taken(path: Path, patience: float, say: Say) -> tuple[_Holder, int]:
+def _taken(path: Path, patience: float, say: Say) -> tuple[Holder, int]:
     """Put a lock of ours at the path, as soon as no other one is there; the holder and the open file."""
-    holder = _Holder.here()
+    holder = Holder.here()
     while (handle := _placed(path, holder)) is None:
         found = _read(path)
         if found is None or not _abandoned(path, found, patience, say):
@@ -166,7 +125,7 @@ def _taken(path: Path, patience: float, say: Say) -> tuple[_Holder, int]:
     return holder, handle
 
 
-def _placed(path: Path, holder: _Holder) -> int | None:
+def _placed(path: Path, holder: Holder) -> int | None:
     """Make the file and keep it open; None where there is one. Linking is what network disks let one alone do."""
     private = path.with_name(f".{path.name}.{holder.token}")
     handle = _created(private, holder)
@@ -188,7 +147,7 @@ def _placed(path: Path, holder: _Holder) -> int | None:
     return handle
 
 
-def _made(path: Path, holder: _Holder) -> int | None:
+def _made(path: Path, holder: Holder) -> int | None:
     """The file where there are no links: others may see it before it says anything, and watch it then."""
     try:
         return _created(path, holder)
@@ -196,7 +155,7 @@ def _made(path: Path, holder: _Holder) -> int | None:
         return None
 
 
-def _created(path: Path, holder: _Holder) -> int:
+def _created(path: Path, holder: Holder) -> int:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         _write(handle, holder)
@@ -210,10 +169,10 @@ def _created(path: Path, holder: _Holder) -> int:
 
 def _abandoned(path: Path, found: bytes, patience: float, say: Say) -> bool:
     """Whether nobody is at work under this lock; False when it was given back meanwhile."""
-    holder = _parsed(found)
+    holder = parsed(found)
     if holder is not None and holder.surely_gone():
         return True
-    say(f"{path.parent} is locked by {_named(found)}. Looking whether it is at work, for up to {patience:.0f} s.")
+    say(f"{path.parent} is locked by {named(found)}. Looking whether it is at work, for up to {patience:.0f} s.")
     end = time.monotonic() + patience
     while time.monotonic() < end:
         time.sleep(patience / _LOOKS)
@@ -222,7 +181,7 @@ def _abandoned(path: Path, found: bytes, patience: float, say: Say) -> bool:
             return False
         if now != found:
             raise OutputError(
-                f"Another process is at work on {path.parent}: {_named(now)}. Wait until it has ended, end it, or name "
+                f"Another process is at work on {path.parent}: {named(now)}. Wait until it has ended, end it, or name "
                 "another output."
             )
         if holder is not None and holder.surely_gone():
@@ -258,39 +217,7 @@ def _read(path: Path) -> bytes | None:
         raise
 
 
-def _write(handle: int, holder: _Holder) -> None:
-    """Write what a lock says, always as long, over what it said."""
-    facts = json.dumps(asdict(holder) | {"beats": f"{holder.beats:012d}"})
-    os.pwrite(handle, facts.encode() + b"\n", 0)
+def _write(handle: int, holder: Holder) -> None:
+    """Write what a lock says over what it said, which was as long."""
+    os.pwrite(handle, holder.told(), 0)
     os.fsync(handle)
-
-
-def _parsed(held: bytes) -> _Holder | None:
-    try:
-        facts = json.loads(held)
-        return _Holder(**(facts | {"beats": int(facts["beats"])}))
-    except (ValueError, TypeError, KeyError):
-        return None  # being written, or not ours: watched all the same
-
-
-def _named(held: bytes) -> str:
-    holder = _parsed(held)
-    return "a process" if holder is None else f"process {holder.pid} on {holder.host}, since {holder.since}"
-
-
-def _machine() -> tuple[str, str]:
-    """Boot and process namespace; empty where the system does not tell, and then every lock is watched."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return "", ""
-
-
-def _start_of(pid: int) -> str:
-    """When a process started, in ticks since the boot; empty when it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return ""
-    state, start = fields[0], fields[19]
-    return "" if state in (b"Z", b"X") else start.decode()
