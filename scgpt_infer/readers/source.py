@@ -16,7 +16,19 @@ from numpy.typing import NDArray
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
-__all__ = ["CellSource", "CellsIn", "Stored", "TabledCells", "refuse_modality"]
+__all__ = [
+    "UNREAD",
+    "BadFile",
+    "CellSource",
+    "CellsIn",
+    "SetOfFiles",
+    "Stored",
+    "TabledCells",
+    "refuse_modality",
+]
+
+UNREAD = "its file could not be read:"
+"""What the reason of a cell begins with whose row could not be read from its file, one of several."""
 
 CellsIn = Literal["rows", "columns"]
 """Where the cells of a text file are, which some do not tell."""
@@ -136,6 +148,31 @@ class TabledCells(Protocol):
 
     def cell_table(self) -> Any:
         """``obs`` of all cells, a pandas DataFrame of the caller's own."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A file of a set of which cells are missing, and why."""
+
+    path: str
+    reason: str
+
+
+@runtime_checkable
+class SetOfFiles(Protocol):
+    """Cells of several files, of which some may be bad."""
+
+    @property
+    def bad_files(self) -> tuple[BadFile, ...]:
+        """Those that could not be opened: they have no rows."""
+        ...
+
+    def unread(self, start: int, stop: int) -> Mapping[int, str]:
+        """Those of the rows ``start`` to ``stop`` that could not be read, with the reason; the last reading counts.
+
+        In their block they have no value.
+        """
         ...
 
 
