@@ -20,7 +20,7 @@ from scgpt_infer.ledger.holder import Holder, named, parsed
 from scgpt_infer.writers.sink import output_errors
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "clear"]
 
 Say = Callable[[str], None]
 
@@ -112,6 +112,25 @@ class Lock:
             beats += 1
             with suppress(OSError):  # of no use here: others take over, and `check` finds it out
                 _write(self._handle, replace(self._holder, beats=beats))
+
+
+def clear(path: Path, *, patience: float = 30.0, say: Say = lambda line: None) -> None:
+    """Take away a lock under which nobody is at work, if there is one: another one than that of the caller.
+
+    Parameters
+    ----------
+    path, patience, say
+        See `Lock.take`.
+
+    Raises
+    ------
+    OutputError
+        Another process is at work.
+    """
+    with output_errors(path):
+        found = _read(path)
+        if found is not None and _abandoned(path, found, patience, say):
+            _clear(path, found)
 
 
 def _taken(path: Path, patience: float, say: Say) -> tuple[Holder, int]:

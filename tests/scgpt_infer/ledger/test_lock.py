@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from scgpt_infer.ledger.lock import Lock
+from scgpt_infer.ledger.lock import Lock, clear
 from scgpt_runtime.errors import OutputError
 
 BEAT, PATIENCE = 0.05, 1.0
@@ -205,4 +205,15 @@ def test_a_full_disk_is_told_and_leaves_nothing(path, monkeypatch):
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(OutputError, match="the disk is full"), take(path):
         pytest.fail("nothing was written")
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_lock_of_another_name_is_cleared_when_nobody_is_at_work_and_refused_else(path):
+    clear(path)
+    with another(path) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(OutputError, match="is at work"):
+            clear(path, patience=PATIENCE)
+        process.kill()
+        clear(path, patience=60.0)
     assert list(path.parent.iterdir()) == []
