@@ -85,9 +85,9 @@ def finishing() -> Iterator[None]:
         _finishing.pop()
 
 
-def asked_to_stop() -> int:
-    """Number of the signal that asked for an end after what is in flight; 0 when none did."""
-    return _stop[0] if _stop else 0
+def asked_to_stop() -> int | None:
+    """Number of the signal that asked for an end after what is in flight; None when none did."""
+    return _stop[0] if _stop else None
 
 
 @contextmanager
