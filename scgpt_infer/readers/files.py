@@ -19,8 +19,8 @@ from scgpt_infer.readers.gene_union import GeneUnion, Names
 from scgpt_infer.readers.kept_open import KeptOpen
 from scgpt_infer.readers.members import names_of
 from scgpt_infer.readers.names import INDEX, no_column
-from scgpt_infer.readers.source import BadFile, CellSource, Stored, TabledCells
-from scgpt_infer.readers.stacked import FileCells, StackedRows, state_of
+from scgpt_infer.readers.source import UNREAD, BadFile, CellSource, Stored, TabledCells
+from scgpt_infer.readers.stacked import FileCells, StackedRows, state_of, unread_from
 from scgpt_infer.readers.tables import stacked_table
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
@@ -77,19 +77,19 @@ class FilesCells:
 
     Attributes
     ----------
+    paths
+        The files that were asked for.
     files
-        Those that are read.
-    bad_files
-        The others.
+        Those of them that are read.
     """
 
     def __init__(self, paths: Sequence[Path], kept: KeptOpen, path: Path | None, strict: bool) -> None:
-        self.path = path
+        self.path, self.paths = path, tuple(paths)
         self._kept, self._strict = kept, strict
         found = _Found(kept, strict)
         for one, name in zip(paths, names_of(paths), strict=True):
             found.take(one, name)
-        self.bad_files = tuple(found.bad)
+        self._bad = tuple(found.bad)
         self._take(found)
         self.counts, self.values, self.why = _counts(self.files, self.n_genes)
         columns = dict.fromkeys(column for file in self.files for column in file.columns if column != FILE)
@@ -156,6 +156,16 @@ class FilesCells:
             for rows, why in [*self._rows.unread.items()]  # another thread may add to it
             for row in range(max(start, rows.start), min(stop, rows.stop))
         }
+
+    def bad_files(self, reasons: Iterable[str] = ()) -> tuple[BadFile, ...]:
+        """Files that could not be opened, then those that reasons of bad cells tell of."""
+        broken: dict[Path, str] = {}
+        for reason in reasons:
+            for file in self.files if reason.startswith(UNREAD) else ():
+                begin = unread_from(file.path, "")
+                if reason.startswith(begin):
+                    broken.setdefault(file.path, reason.removeprefix(begin))
+        return (*self._bad, *(BadFile(str(path), why) for path, why in broken.items()))
 
     def sample(self, n: int = 1000) -> CellBlock:
         """About ``n`` cells spread evenly over all files."""

@@ -164,8 +164,12 @@ class SetOfFiles(Protocol):
     """Cells of several files, of which some may be bad."""
 
     @property
-    def bad_files(self) -> tuple[BadFile, ...]:
-        """Those that could not be opened: they have no rows."""
+    def paths(self) -> tuple[Path, ...]:
+        """All files that were asked for."""
+        ...
+
+    def bad_files(self, reasons: Iterable[str] = ()) -> tuple[BadFile, ...]:
+        """Those that could not be opened and have no rows, then those that reasons of bad cells tell of."""
         ...
 
     def unread(self, start: int, stop: int) -> Mapping[int, str]:

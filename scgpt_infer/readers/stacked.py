@@ -18,7 +18,7 @@ from scgpt_infer.readers.source import UNREAD
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
-__all__ = ["FileCells", "StackedRows", "state_of"]
+__all__ = ["FileCells", "StackedRows", "state_of", "unread_from"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,11 @@ def state_of(path: Path) -> tuple[int, int]:
             f"{path} is not there any more: {error.strerror}. Bring it back and run the same command again."
         ) from error
     return found.st_size, found.st_mtime_ns
+
+
+def unread_from(path: Path, why: str) -> str:
+    """The reason of a cell whose row could not be read from a file."""
+    return f"{UNREAD} {path}: {why}"
 
 
 class StackedRows:
@@ -130,7 +135,7 @@ class StackedRows:
         except CellsError as error:
             if self._strict:
                 raise
-            self.unread[rows] = f"{UNREAD} {file.path}: {error.__cause__ or error}".splitlines()[0]
+            self.unread[rows] = unread_from(file.path, str(error.__cause__ or error).splitlines()[0])
             return CellBlock(np.zeros(high - low + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32), low)
         return CellBlock(block.indptr, _moved(block.indices, file.genes), block.data, block.first_row)
 
