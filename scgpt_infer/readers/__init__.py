@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_infer.readers.source import CellsIn, CellSource, refuse_modality
 from scgpt_runtime.errors import CellsError
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["READERS", "CellSource", "open_cells"]
 
-# Suffix to (module, function or class), which takes (path, *, layer, threads), and modality and cells_in where these
-# can be chosen.
+# Suffix to (module, function or class), which takes (path, *, layer, threads, room), and modality and cells_in where
+# these can be chosen.
 READERS: dict[str, tuple[str, str]] = {
     ".csv": ("scgpt_infer.readers.table", "open_table"),
     ".csv.gz": ("scgpt_infer.readers.table", "open_table"),
@@ -50,6 +51,7 @@ def open_cells(
     threads: int | None = None,
     modality: str | None = None,
     cells_in: CellsIn | None = None,
+    room: ReadingRoom = ROOM,
 ) -> CellSource:
     """Open cells for reading by row ranges; close the source when done, or use it in a ``with``.
 
@@ -69,6 +71,8 @@ def open_cells(
     cells_in
         Whether the rows or the columns of a text file are cells; None recognises it by the gene names, or by the
         lengths of the lists of names beside an ``.mtx`` file.
+    room
+        Memory that reading a file may take. What is read does not depend on it.
 
     Raises
     ------
@@ -100,7 +104,9 @@ def open_cells(
         chosen["cells_in"] = cells_in
     else:
         _refuse_cells_in(str(path), cells_in)
-    source: CellSource = getattr(import_module(reader[0]), reader[1])(path, layer=layer, threads=threads, **chosen)
+    source: CellSource = getattr(import_module(reader[0]), reader[1])(
+        path, layer=layer, threads=threads, room=room, **chosen
+    )
     return source
 
 

@@ -14,24 +14,22 @@ import numpy as np
 from deflate import DeflateError, zlib_decompress
 from numpy.typing import NDArray
 
+from scgpt_infer.readers.room import ROOM, ReadingRoom
+
 __all__ = ["Inflated", "inflated"]
 
-# What is kept from one slice for the next, so datasets whose chunks take more side by side are left to h5py.
-KEPT_BYTES = 32 << 20
-# Chunks that are in work at once.
-WORK_BYTES = 64 << 20
 # A further thread is not worth its start for less.
 THREAD_BYTES = 512 << 10
 
 Start = tuple[int, ...]  # where a chunk begins, which is what HDF5 knows it by
 
 
-def inflated(dataset: h5py.Dataset, threads: int) -> "h5py.Dataset | Inflated":
+def inflated(dataset: h5py.Dataset, threads: int, room: ReadingRoom = ROOM) -> "h5py.Dataset | Inflated":
     """The dataset behind threads that inflate its chunks; the dataset itself where it is not stored that way.
 
-    That way: chunks of up to 32 MiB, those of a matrix that stand side by side taken together; the filters deflate, or
-    shuffle and deflate; real numbers or booleans of a type that numpy has. Not so: any other filter, virtual,
-    external, compact or contiguous storage.
+    That way: chunks of up to ``kept_bytes`` of the room, those of a matrix that stand side by side taken together;
+    the filters deflate, or shuffle and deflate; real numbers or booleans of a type that numpy has. Not so: any other
+    filter, virtual, external, compact or contiguous storage.
 
     Parameters
     ----------
@@ -39,6 +37,8 @@ def inflated(dataset: h5py.Dataset, threads: int) -> "h5py.Dataset | Inflated":
         An open dataset; it stays the caller's.
     threads
         Threads to inflate with, at most.
+    room
+        Memory that it may take.
     """
     plist = dataset.id.get_create_plist()
     if plist.get_layout() != h5py.h5d.CHUNKED or dataset.dtype.kind not in "biuf":
@@ -51,12 +51,13 @@ def inflated(dataset: h5py.Dataset, threads: int) -> "h5py.Dataset | Inflated":
     if shuffles and tuple(filters[0][2]) != (itemsize,):
         return dataset
     width = [-(-n // step) * step for n, step in zip(dataset.shape[1:], dataset.chunks[1:], strict=True)]
-    if int(dataset.chunks[0]) * int(np.prod(width)) * itemsize > KEPT_BYTES:
+    # Such a band is kept from one slice for the next.
+    if int(dataset.chunks[0]) * int(np.prod(width)) * itemsize > room.kept_bytes:
         return dataset
     # Only then are the bytes in the file those of the numpy array.
     if dataset.id.get_type() != h5py.h5t.py_create(dataset.dtype, logical=True):
         return dataset
-    return Inflated(dataset, shuffles, threads)
+    return Inflated(dataset, shuffles, threads, room.work_bytes)
 
 
 class Inflated:
@@ -73,13 +74,15 @@ class Inflated:
         Whether shuffle comes before deflate.
     threads
         Threads to inflate with, at most.
+    work_bytes
+        Chunks that are in work at once.
     """
 
-    def __init__(self, dataset: h5py.Dataset, shuffles: bool, threads: int) -> None:
+    def __init__(self, dataset: h5py.Dataset, shuffles: bool, threads: int, work_bytes: int = ROOM.work_bytes) -> None:
         self.shape: tuple[int, ...] = dataset.shape
         self.dtype: np.dtype[Any] = dataset.dtype
         self.chunks: tuple[int, ...] = dataset.chunks
-        self._dataset, self._shuffles, self._threads = dataset, shuffles, threads
+        self._dataset, self._shuffles, self._threads, self._work_bytes = dataset, shuffles, threads, work_bytes
         self._bytes = int(np.prod(self.chunks)) * self.dtype.itemsize
         self._beside = [range(0, n, step) for n, step in zip(self.shape[1:], self.chunks[1:], strict=True)]
         self._kept: tuple[int, NDArray[Any]] | None = None  # begin and chunks of the last band that was read
@@ -93,6 +96,14 @@ class Inflated:
         bands = range(low // self.chunks[0] * self.chunks[0], high, self.chunks[0])
         rows = self._joined(self._read(bands), len(bands))
         return rows[low - bands[0] : high - bands[0], *(slice(n) for n in self.shape[1:])]
+
+    def beside(self, n_bytes: int) -> int:
+        """Most bytes that come up beside a slice of so many while it is read."""
+        band = self._bytes * int(np.prod([len(starts) for starts in self._beside]))
+        whole = n_bytes + 2 * band  # a slice begins and ends in the middle of bands
+        joined = whole if len(self.chunks) > 1 else 0
+        # Of the chunks in work there are the stored bytes and, of shuffled ones, the planes; the last band is kept.
+        return 2 * band + joined + (1 + self._shuffles) * min(self._work_bytes, whole) + 2 * band
 
     def _joined(self, chunks: NDArray[Any], n_bands: int) -> NDArray[Any]:
         """Chunks put side by side; a view where they are those of a vector."""
@@ -108,7 +119,7 @@ class Inflated:
         starts = list(product(bands, *self._beside))
         out = np.empty((len(starts), *self.chunks), self.dtype)
         in_band = len(starts) // len(bands)
-        known, kept, at_once = 0, self._kept, max(1, WORK_BYTES // self._bytes)
+        known, kept, at_once = 0, self._kept, max(1, self._work_bytes // self._bytes)
         if kept is not None and kept[0] == bands[0]:
             known = in_band
             out[:known] = kept[1]

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from scgpt_infer.readers.damage import reading
 from scgpt_infer.readers.matrix import Sliceable, check_compressed
-from scgpt_infer.readers.regroup import BUDGET_BYTES, RegroupedRows
+from scgpt_infer.readers.regroup import RegroupedRows
+from scgpt_infer.readers.room import ROOM
 from scgpt_runtime.cells import CellBlock
 
 __all__ = ["CscRows"]
@@ -40,7 +41,7 @@ class CscRows:
         data: Sliceable,
         shape: tuple[int, int],
         where: str,
-        budget: int = BUDGET_BYTES,
+        budget: int = ROOM.bucket_bytes,
     ) -> None:
         check_compressed(indptr, indices, data, shape[1], where)
         self.shape = shape
@@ -51,6 +52,10 @@ class CscRows:
     def read(self, start: int, stop: int) -> CellBlock:
         """Rows ``start`` to ``stop``."""
         return self._rows.read(start, stop)
+
+    def weight(self, n_rows: int, widest: int) -> int:
+        """Most bytes that come up while rows are read; see `scgpt_infer.readers.room.Weighed`."""
+        return self._rows.weight(n_rows, widest)
 
     def close(self) -> None:
         """Remove temporary files."""

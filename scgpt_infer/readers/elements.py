@@ -15,13 +15,16 @@ from scgpt_infer.readers.csc import CscRows
 from scgpt_infer.readers.damage import reading
 from scgpt_infer.readers.matrix import CsrRows, DenseRows, Rows, Sliceable
 from scgpt_infer.readers.nodes import Group, ZarrArray, ZarrGroup, is_array
+from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_runtime.errors import CellsError
 from scgpt_runtime.machine import cores
 
 __all__ = ["open_rows"]
 
 
-def open_rows(element: Any, where: str, shape: tuple[int, int], threads: int | None = None) -> Rows:
+def open_rows(
+    element: Any, where: str, shape: tuple[int, int], threads: int | None = None, room: ReadingRoom = ROOM
+) -> Rows:
     """Open a matrix for reading by rows.
 
     Parameters
@@ -34,6 +37,8 @@ def open_rows(element: Any, where: str, shape: tuple[int, int], threads: int | N
         The cells and genes that are named, which the matrix must have.
     threads
         Threads to inflate a gzip-compressed dataset with; None takes the cores that this process may use.
+    room
+        Memory that reading may take.
 
     Raises
     ------
@@ -45,15 +50,15 @@ def open_rows(element: Any, where: str, shape: tuple[int, int], threads: int | N
     threads = cores().usable if threads is None else threads
     with reading(where):
         if isinstance(element, (h5py.Group, ZarrGroup)):
-            rows = _stored_sparse(element, where, threads)
+            rows = _stored_sparse(element, where, threads, room)
         elif isinstance(element, (h5py.Dataset, ZarrArray)):
-            rows = DenseRows(_unpacked(_plain(element, where), threads), where)
+            rows = DenseRows(_unpacked(_plain(element, where), threads, room), where, room)
         elif isinstance(element, (sparse.csr_matrix, sparse.csr_array)):
-            rows = _of_format("csr", element, element.shape, where)
+            rows = _of_format("csr", element, element.shape, where, room)
         elif isinstance(element, (sparse.csc_matrix, sparse.csc_array)):
-            rows = _of_format("csc", element, element.shape, where)
+            rows = _of_format("csc", element, element.shape, where, room)
         elif isinstance(element, np.ndarray) and not isinstance(element, np.ma.MaskedArray):
-            rows = DenseRows(np.asarray(element), where)
+            rows = DenseRows(np.asarray(element), where, room)
         else:
             raise CellsError(_unknown(element, where))
     if rows.shape != shape:
@@ -64,7 +69,7 @@ def open_rows(element: Any, where: str, shape: tuple[int, int], threads: int | N
     return rows
 
 
-def _stored_sparse(group: Group, where: str, threads: int) -> Rows:
+def _stored_sparse(group: Group, where: str, threads: int, room: ReadingRoom) -> Rows:
     kind = _text(group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", "")))
     if kind.removesuffix("_matrix") not in ("csr", "csc"):
         raise CellsError(
@@ -79,13 +84,13 @@ def _stored_sparse(group: Group, where: str, threads: int) -> Rows:
         raise CellsError(
             f"{where} does not say its shape; expected an attribute 'shape' of 2 numbers. Write the file again."
         )
-    arrays = _Arrays(group["indptr"], _unpacked(group["indices"], threads), _unpacked(group["data"], threads))
-    return _of_format(kind[:3], arrays, (int(shape[0]), int(shape[1])), where)
+    indices, data = (_unpacked(group[name], threads, room) for name in ("indices", "data"))
+    return _of_format(kind[:3], _Arrays(group["indptr"], indices, data), (int(shape[0]), int(shape[1])), where, room)
 
 
-def _unpacked(array: h5py.Dataset | ZarrArray, threads: int) -> Sliceable:
+def _unpacked(array: h5py.Dataset | ZarrArray, threads: int, room: ReadingRoom) -> Sliceable:
     """The array with its chunks inflated by threads; zarr does that by itself."""
-    return array if isinstance(array, ZarrArray) else inflated(array, threads)
+    return array if isinstance(array, ZarrArray) else inflated(array, threads, room)
 
 
 class _Arrays:
@@ -95,10 +100,10 @@ class _Arrays:
         self.indptr, self.indices, self.data = indptr, indices, data
 
 
-def _of_format(kind: str, arrays: Any, shape: tuple[int, int], where: str) -> Rows:
-    rows = CsrRows if kind == "csr" else CscRows
-    opened: Rows = rows(arrays.indptr, arrays.indices, arrays.data, (int(shape[0]), int(shape[1])), where)
-    return opened
+def _of_format(kind: str, arrays: Any, shape: tuple[int, int], where: str, room: ReadingRoom) -> Rows:
+    three = (arrays.indptr, arrays.indices, arrays.data)
+    shape = (int(shape[0]), int(shape[1]))
+    return CsrRows(*three, shape, where) if kind == "csr" else CscRows(*three, shape, where, room.bucket_bytes)
 
 
 def _plain(dataset: h5py.Dataset | ZarrArray, where: str) -> h5py.Dataset | ZarrArray:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer.readers.matrix import Rows
+from scgpt_infer.readers.room import Weighed
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
@@ -134,6 +135,11 @@ class SomeColumns:
         stays = indices != -2
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(stays, dtype=np.int64)])
         return CellBlock(before[block.indptr], indices[stays], block.data[stays], start)
+
+    def weight(self, n_rows: int, widest: int) -> int:
+        """Most bytes that come up while rows are read; see `scgpt_infer.readers.room.Weighed`."""
+        told = self._rows.weight(n_rows, self._rows.shape[1]) if isinstance(self._rows, Weighed) else 0
+        return 9 * told // 2  # where each of all values goes, and those that stay, beside what is read
 
     def close(self) -> None:
         """Close the matrix."""

@@ -21,6 +21,7 @@ from scgpt_infer.readers.frame import Frame
 from scgpt_infer.readers.matrix import Rows
 from scgpt_infer.readers.names import INDEX, GeneNames, cell_text, no_column, texts
 from scgpt_infer.readers.nodes import Group, is_array
+from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_infer.readers.source import Stored
 from scgpt_infer.readers.stored import embedding
 from scgpt_runtime.cells import CellBlock
@@ -71,8 +72,8 @@ class GroupCells:
         Name of the group in messages.
     layer
         The matrix to read, see `scgpt_infer.readers.open_cells`.
-    threads
-        Threads that inflate compressed values, see `scgpt_infer.readers.open_cells`.
+    threads, room
+        Threads that inflate compressed values and memory for it, see `scgpt_infer.readers.open_cells`.
     of_file
         Gives the table of cells, made from that of the group, where the file says more of them.
 
@@ -91,13 +92,14 @@ class GroupCells:
         *,
         layer: str | None = None,
         threads: int | None = None,
+        room: ReadingRoom = ROOM,
         of_file: Callable[[Frame], CellTable] = lambda obs: obs,
     ) -> None:
         self.path: Path | None = path
         self._group, self._close, self._where = group, close, where
         obs, var, raw_var = _tables(group, where)
         self._obs = of_file(obs)
-        matrices = _matrices(group, where, obs, var, raw_var, threads)
+        matrices = _matrices(group, where, obs, var, raw_var, (threads, room))
         with reading(where):
             logged = "uns/log1p" in group
         counts = choose(matrices, layer, logged, where)
@@ -186,7 +188,7 @@ def _tables(group: Group, where: str) -> tuple[Frame, Frame, Frame | None]:
 
 
 def _matrices(
-    group: Group, where: str, obs: Frame, var: Frame, raw_var: Frame | None, threads: int | None
+    group: Group, where: str, obs: Frame, var: Frame, raw_var: Frame | None, how: tuple[int | None, ReadingRoom]
 ) -> dict[str, Callable[[], Rows]]:
     shape = (obs.n_rows, var.n_rows)
     with reading(where):
@@ -197,7 +199,7 @@ def _matrices(
         if raw is not None and raw_var is not None:
             found["raw/X"] = (raw, (obs.n_rows, raw_var.n_rows))
     return {
-        name: partial(open_rows, element, f"{name} of {where}", expected, threads)
+        name: partial(open_rows, element, f"{name} of {where}", expected, *how)
         for name, (element, expected) in found.items()
     }
 

@@ -6,6 +6,7 @@ import h5py
 
 from scgpt_infer.readers.damage import reading
 from scgpt_infer.readers.group import GroupCells
+from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_runtime.errors import CellsError
 
 __all__ = ["open_h5ad", "open_hdf5"]
@@ -17,7 +18,9 @@ CHUNK_CACHE_SLOTS = 10_007
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
-def open_h5ad(path: Path, *, layer: str | None = None, threads: int | None = None) -> GroupCells:
+def open_h5ad(
+    path: Path, *, layer: str | None = None, threads: int | None = None, room: ReadingRoom = ROOM
+) -> GroupCells:
     """Open an h5ad file; the parameters are those of `scgpt_infer.readers.open_cells`.
 
     Raises
@@ -31,7 +34,7 @@ def open_h5ad(path: Path, *, layer: str | None = None, threads: int | None = Non
             is_mudata = "mod" in file
         if is_mudata:
             raise CellsError(f"{path} is a MuData file; expected h5ad. Rename it to {path.stem}.h5mu.")
-        return GroupCells(path, file, file.close, str(path), layer=layer, threads=threads)
+        return GroupCells(path, file, file.close, str(path), layer=layer, threads=threads, room=room)
     except BaseException:
         file.close()
         raise

@@ -7,13 +7,19 @@ from scgpt_infer.readers.group import GroupCells
 from scgpt_infer.readers.h5ad import open_hdf5
 from scgpt_infer.readers.modalities import open_modality
 from scgpt_infer.readers.names import texts
+from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_runtime.errors import CellsError
 
 __all__ = ["open_h5mu"]
 
 
 def open_h5mu(
-    path: Path, *, layer: str | None = None, threads: int | None = None, modality: str | None = None
+    path: Path,
+    *,
+    layer: str | None = None,
+    threads: int | None = None,
+    room: ReadingRoom = ROOM,
+    modality: str | None = None,
 ) -> GroupCells:
     """Open an h5mu file; the parameters are those of `scgpt_infer.readers.open_cells`.
 
@@ -31,7 +37,7 @@ def open_h5mu(
                 f"{path} is HDF5 but not MuData: it holds {', '.join(parts) or 'nothing'}; expected mod. "
                 "If it is an h5ad file, rename it to that."
             )
-        return open_modality(path, file, file.close, layer=layer, threads=threads, modality=modality)
+        return open_modality(path, file, file.close, layer=layer, threads=threads, room=room, modality=modality)
     except BaseException:
         file.close()
         raise

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer.readers.damage import reading
+from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
 __all__ = ["CsrRows", "DenseRows", "Rows", "Sliceable", "blocks", "check_compressed", "narrow", "sample", "to_float32"]
 
-# A dense range is read in slabs of at most this many bytes, unless the chunks of the file are taller.
-SLAB_BYTES = 64 << 20
+# What of a dense slab is looked at together.
+PIECE_BYTES = 1 << 20
 # Values of indptr that are checked at once when a matrix is opened.
 CHECK_ROWS = 1 << 20
 # Neighbouring rows are read together for the sample: a chunk of a compressed file costs much more than a row of it.
@@ -95,6 +96,25 @@ class CsrRows:
             data = to_float32(_own(self._data, first, last))
         return CellBlock(bounds - first, indices, data, start)
 
+    def weight(self, n_rows: int, widest: int) -> int:
+        """Most bytes that come up while rows are read; see `scgpt_infer.readers.room.Weighed`."""
+        n_values = self._most(n_rows)
+        most = 0
+        for array, kept in ((self._indices, 0), (self._data, 4 * n_values)):
+            stored = n_values * array.dtype.itemsize
+            converted = 0 if array.dtype in (np.int32, np.float32) else 4 * n_values
+            most = max(most, kept + stored + converted + beside(array, stored))
+        return max(most, 8 * n_values)
+
+    def _most(self, n_rows: int) -> int:
+        """Values of the range of the grid that has most of them."""
+        most, step = 0, max(1, CHECK_ROWS // n_rows) * n_rows
+        for start in range(0, self.shape[0], step):
+            bounds = np.asarray(self._indptr[start : min(self.shape[0], start + step) + 1])
+            ends = np.append(bounds[:-1:n_rows], bounds[-1]).astype(np.int64)
+            most = max(most, int(np.diff(ends).max(initial=0)))
+        return most
+
     def close(self) -> None:
         """Nothing to give back."""
 
@@ -108,9 +128,11 @@ class DenseRows:
         (n_cells, n_genes); sliced, never read whole.
     where
         Name of the matrix in messages.
+    room
+        Memory that reading may take.
     """
 
-    def __init__(self, array: Sliceable, where: str) -> None:
+    def __init__(self, array: Sliceable, where: str, room: ReadingRoom = ROOM) -> None:
         check_numeric(array, where)
         if len(array.shape) != 2:
             raise CellsError(
@@ -119,24 +141,27 @@ class DenseRows:
         self.shape = (int(array.shape[0]), int(array.shape[1]))
         self._array, self._where = array, where
         chunks = getattr(array, "chunks", None) or (1,)
-        fitting = SLAB_BYTES // max(1, self.shape[1] * array.dtype.itemsize)
+        fitting = room.slab_bytes // max(1, self.shape[1] * max(4, array.dtype.itemsize))
         # Slabs lower than a chunk would unpack the same chunk again and again.
         self._slab_rows = max(1, fitting, int(chunks[0]))
 
     def read(self, start: int, stop: int) -> CellBlock:
         """Rows ``start`` to ``stop``."""
-        counts, indices, data = [np.zeros(1, np.int64)], [], []
+        counts, indices, data = np.zeros(stop - start + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
         for low in range(start, stop, self._slab_rows):
             high = min(stop, low + self._slab_rows)
             with reading(f"Rows {low:,} to {high - 1:,} of {self._where}"):
                 slab = to_float32(np.asarray(self._array[low:high]))  # (rows, n_genes), only looked at
-            used = slab != 0  # NaN is not zero: it stays, for the tokenizer to find
-            counts.append(np.count_nonzero(used, axis=1).astype(np.int64))
-            indices.append(np.nonzero(used)[1].astype(np.int32))
-            data.append(slab[used])
-        if not data:
-            return CellBlock(counts[0], np.empty(0, np.int32), np.empty(0, np.float32), start)
-        return CellBlock(np.cumsum(np.concatenate(counts)), np.concatenate(indices), np.concatenate(data), start)
+            _append_used(slab, counts[low - start + 1 : high - start + 1], indices, data)
+        return CellBlock(np.cumsum(counts), indices, data, start)
+
+    def weight(self, n_rows: int, widest: int) -> int:
+        """Most bytes that come up while rows are read; see `scgpt_infer.readers.room.Weighed`."""
+        row, itemsize = self.shape[1] * self._array.dtype.itemsize, self._array.dtype.itemsize
+        n_rows = min(n_rows, self.shape[0])
+        slab = min(n_rows, self._slab_rows) * row
+        converted = 0 if self._array.dtype == np.float32 else slab * 4 // itemsize
+        return slab + converted + beside(self._array, slab) + 8 * n_rows * widest
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -186,6 +211,33 @@ def _own(array: Sliceable, first: int, last: int) -> NDArray[Any]:
     """Part of an array, in memory that nothing else uses: what is read of a file is, a slice in memory is not."""
     part = np.asarray(array[first:last])
     return part.copy() if isinstance(array, np.ndarray) else part
+
+
+def beside(array: Sliceable, n_bytes: int) -> int:
+    """Most bytes that come up beside a slice of so many while it is read."""
+    told = getattr(array, "beside", None)
+    if told is not None:
+        return int(told(n_bytes))
+    chunks = getattr(array, "chunks", None)
+    return 0 if chunks is None else 2 * int(np.prod(chunks)) * array.dtype.itemsize
+
+
+def _append_used(
+    slab: NDArray[np.float32], counts: NDArray[np.int64], indices: NDArray[np.int32], data: NDArray[np.float32]
+) -> None:
+    """Append the columns and values of a slab that are not zero, and set how many each row has."""
+    end = len(data)
+    for array in (indices, data):  # they grow where they lie: copies of a range of cells would be large
+        array.resize(end + np.count_nonzero(slab), refcheck=False)
+    step = max(1, PIECE_BYTES // max(1, slab.shape[1] * slab.itemsize))
+    for low in range(0, len(slab), step):
+        piece = slab[low : low + step]
+        used = piece != 0  # NaN is not zero: it stays, for the tokenizer to find
+        counts[low : low + step] = np.count_nonzero(used, axis=1)
+        columns = np.nonzero(used)[1]
+        indices[end : end + len(columns)] = columns
+        data[end : end + len(columns)] = piece[used]
+        end += len(columns)
 
 
 def check_numeric(values: Sliceable, where: str) -> None:

@@ -17,6 +17,7 @@ from scgpt_infer.readers.frame import Frame
 from scgpt_infer.readers.group import CellTable, GroupCells
 from scgpt_infer.readers.names import INDEX, texts
 from scgpt_infer.readers.nodes import Group
+from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_runtime.errors import CellsError
 from scgpt_runtime.vocab import stable_id
 
@@ -33,6 +34,7 @@ def open_modality(
     *,
     layer: str | None = None,
     threads: int | None = None,
+    room: ReadingRoom = ROOM,
     modality: str | None = None,
 ) -> GroupCells:
     """Open one modality of a MuData file.
@@ -45,7 +47,7 @@ def open_modality(
         Its group that has ``mod``.
     close
         Closes the file.
-    layer, threads, modality
+    layer, threads, room, modality
         See `scgpt_infer.readers.open_cells`.
 
     Raises
@@ -61,7 +63,7 @@ def open_modality(
     with reading(where):
         group = modalities[name]
     cells = GroupCells(
-        path, group, close, where, layer=layer, threads=threads, of_file=partial(_joined, file, name, path)
+        path, group, close, where, layer=layer, threads=threads, room=room, of_file=partial(_joined, file, name, path)
     )
     cells.why = f"it is of modality {name} (there {'is' if len(names) == 1 else 'are'} {', '.join(names)}); {cells.why}"
     return cells

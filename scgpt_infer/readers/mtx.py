@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from scgpt_infer.readers.bare import BareCells
 from scgpt_infer.readers.features import SomeColumns, genes_of
@@ -19,8 +19,9 @@ from scgpt_infer.readers.mtx_files import MtxFiles, find, read_barcodes, read_fe
 from scgpt_infer.readers.names import INDEX
 from scgpt_infer.readers.parsing import Entries, Fault, entries
 from scgpt_infer.readers.regroup import RegroupedRows
+from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_infer.readers.source import CellsIn
-from scgpt_infer.readers.spool import MEMORY_BYTES, Tape, check_room
+from scgpt_infer.readers.spool import Tape, check_room
 from scgpt_infer.readers.text import refuse_layer, text_cells
 from scgpt_infer.readers.text_kernels import Wrong
 from scgpt_runtime.errors import CellsError
@@ -31,8 +32,6 @@ EXPECTED = "a Matrix Market file (%%MatrixMarket matrix coordinate ...)"
 SHOWN = 40
 # What an entry takes in temporary files, where they are sorted by cells.
 ENTRY_BYTES = 8
-# Entries that no file is needed for.
-IN_MEMORY = MEMORY_BYTES // ENTRY_BYTES
 # Rows whose cell is written out at once.
 SLAB = 1 << 20
 
@@ -51,6 +50,7 @@ def open_mtx(
     *,
     layer: str | None = None,
     threads: int | None = None,
+    room: ReadingRoom = ROOM,
     modality: str | None = None,
     cells_in: CellsIn | None = None,
 ) -> BareCells:
@@ -74,9 +74,9 @@ def open_mtx(
     with ExitStack() as stack, Lines(files.matrix, EXPECTED) as lines:
         head = _head(lines)
         found, why = _orientation(head, shape, cells_in, files)
-        spool = _Spool(shape, str(files.matrix))
+        spool = _Spool(shape, str(files.matrix), room)
         stack.callback(spool.close)
-        if head.n_entries > IN_MEMORY:
+        if ENTRY_BYTES * head.n_entries > room.tape_bytes:
             check_room(ENTRY_BYTES * head.n_entries, str(files.matrix))
         _read(lines, head, found, spool)
         rows = spool.rows()
@@ -98,11 +98,13 @@ class _Spool:
         Cells and genes.
     where
         Name of the matrix in messages.
+    room
+        Memory that they may take.
     """
 
-    def __init__(self, shape: tuple[int, int], where: str) -> None:
-        self._shape, self._where = shape, where
-        self._genes, self._values = Tape(np.int32, where), Tape(np.float32, where)
+    def __init__(self, shape: tuple[int, int], where: str, room: ReadingRoom) -> None:
+        self._shape, self._where, self._room = shape, where, room
+        self._genes, self._values = self._tape(np.int32), self._tape(np.float32)
         self._cells: Tape | None = None
         self._counts = np.zeros(shape[0] + 1, np.int64)  # entries of each cell, from place 1 on
         self._last = 0
@@ -126,7 +128,8 @@ class _Spool:
         """The rows of the cells; what was added must be all."""
         if self._cells is None:
             return CsrRows(np.cumsum(self._counts), self._genes, self._values, self._shape, self._where)
-        return RegroupedRows(self._cells, self._genes, self._values, self._shape, self._where)
+        three = (self._cells, self._genes, self._values)
+        return RegroupedRows(*three, self._shape, self._where, self._room.bucket_bytes)
 
     def close(self) -> None:
         """Remove the temporary files."""
@@ -134,9 +137,12 @@ class _Spool:
             if tape is not None:
                 tape.close()
 
+    def _tape(self, dtype: DTypeLike) -> Tape:
+        return Tape(dtype, self._where, self._room.tape_bytes)
+
     def _written_out(self) -> Tape:
         """The cells of the entries so far, which were sorted."""
-        tape = Tape(np.int32, self._where)
+        tape = self._tape(np.int32)
         try:
             for low in range(0, self._shape[0], SLAB):
                 counts = self._counts[low + 1 : low + 1 + SLAB]

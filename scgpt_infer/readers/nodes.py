@@ -61,6 +61,12 @@ class ZarrArray:
             parts.append(self._read(low, high))
         return np.concatenate(parts)
 
+    def beside(self, n_bytes: int) -> int:
+        """Most bytes that come up beside a slice of so many while it is read."""
+        band = self.chunks[0] * int(np.prod(self.shape[1:])) * self.dtype.itemsize
+        # Whole bands are read, one is kept and one was, and zarr holds a few chunks as they are stored.
+        return n_bytes + 2 * band + 4 * band
+
     def _read(self, low: int, high: int) -> NDArray[Any]:
         step = self.chunks[0]
         first, last = low // step * step, (high - 1) // step * step

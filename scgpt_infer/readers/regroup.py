@@ -7,6 +7,7 @@ entries are read twice, and the temporary file takes 12 bytes a value in the fol
 """
 
 import tempfile
+from collections.abc import Iterator
 from typing import IO
 
 import numpy as np
@@ -15,17 +16,20 @@ from scipy import sparse
 
 from scgpt_infer.readers.damage import reading
 from scgpt_infer.readers.matrix import Sliceable, narrow, to_float32
+from scgpt_infer.readers.room import ROOM
 from scgpt_infer.readers.spool import check_room, no_room
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
-__all__ = ["BUDGET_BYTES", "RegroupedRows"]
+__all__ = ["RegroupedRows"]
 
-# What the values and indices of one bucket may take, 8 bytes an entry.
-BUDGET_BYTES = 512 << 20
+# The value and the index of an entry.
 ENTRY_BYTES = 8
-# Entries that are read from the matrix at once.
+# What an entry takes at most while it is sorted by rows.
+SORTED_BYTES = 3 * ENTRY_BYTES
+# Entries that are read from the matrix at once, at most: each takes up to 60 bytes on its way to its bucket.
 SLAB_ENTRIES = 1 << 22
+LEAST_ENTRIES = 1 << 16
 ENTRY = np.dtype([("row", "<i4"), ("column", "<i4"), ("value", "<f4")])
 
 
@@ -43,7 +47,7 @@ class RegroupedRows:
     where
         Name of the matrix in messages.
     budget
-        Bytes that a bucket may take.
+        What the values and indices of a bucket may take, in bytes.
     """
 
     def __init__(
@@ -53,13 +57,14 @@ class RegroupedRows:
         values: Sliceable,
         shape: tuple[int, int],
         where: str,
-        budget: int = BUDGET_BYTES,
+        budget: int = ROOM.bucket_bytes,
     ) -> None:
         self.shape = shape
         self._rows, self._columns, self._values = rows, columns, values
         self._n = int(values.shape[0])
         self._where = where
         self._capacity = max(1, budget // ENTRY_BYTES)
+        self._slab_entries = min(SLAB_ENTRIES, max(LEAST_ENTRIES, self._capacity // 3))
         self._starts = np.zeros(1, np.int64)  # first row of each bucket, and the end
         self._offsets = np.zeros(1, np.int64)  # first entry of each bucket, and the end
         self._file: IO[bytes] | None = None
@@ -76,10 +81,20 @@ class RegroupedRows:
             if low >= stop:
                 break
             parts.append(_cut(self._load(bucket), max(start, low), min(stop, high)))
+        if len(parts) == 1:
+            return parts[0]
         counts = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.indptr) for part in parts)])
         indices = np.concatenate([np.empty(0, np.int32), *(part.indices for part in parts)])
         data = np.concatenate([np.empty(0, np.float32), *(part.data for part in parts)])
         return CellBlock(np.cumsum(counts), indices, data, start)
+
+    def weight(self, n_rows: int, widest: int) -> int:
+        """Most bytes that come up while rows are read; see `scgpt_infer.readers.room.Weighed`."""
+        if len(self._starts) == 1:
+            self._distribute()
+        held = 0 if self._loaded is None else ENTRY_BYTES * len(self._loaded[1].data)
+        bucket = int(np.diff(self._offsets).max(initial=0))
+        return SORTED_BYTES * bucket - held + 2 * ENTRY_BYTES * n_rows * widest
 
     def close(self) -> None:
         """Remove the temporary file and free the loaded bucket."""
@@ -93,7 +108,7 @@ class RegroupedRows:
             return self._loaded[1]
         self._loaded = None  # before the next one is made: never two in memory
         first_row, n_rows = int(self._starts[bucket]), int(self._starts[bucket + 1] - self._starts[bucket])
-        entries = self._slab(0, self._n) if self._file is None else self._entries(bucket)
+        entries = self._all() if self._file is None else self._entries(bucket)
         self._loaded = (bucket, _by_rows(*entries, (n_rows, self.shape[1]), first_row))
         return self._loaded[1]
 
@@ -106,6 +121,18 @@ class RegroupedRows:
         stored = np.frombuffer(self._file.read(n_entries * ENTRY.itemsize), ENTRY)
         # Copies, so that what was read is free before it is sorted.
         return stored["row"] - np.int32(self._starts[bucket]), stored["column"].copy(), stored["value"].copy()
+
+    def _all(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+        """Rows, columns and values of all entries; of wider types no more than a slab at once."""
+        rows, columns, values = np.empty(self._n, np.int32), np.empty(self._n, np.int32), np.empty(self._n, np.float32)
+        for low, high in self._slabs():
+            rows[low:high], columns[low:high], values[low:high] = self._slab(low, high)
+        return rows, columns, values
+
+    def _slabs(self) -> Iterator[tuple[int, int]]:
+        """First entry and end of each piece that is read at once."""
+        for low in range(0, self._n, self._slab_entries):
+            yield low, min(self._n, low + self._slab_entries)
 
     def _slab(self, low: int, high: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
         with reading(f"Entries {low:,} to {high - 1:,} of {self._where}"):
@@ -141,8 +168,8 @@ class RegroupedRows:
     def _buckets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         n_rows = self.shape[0]
         ends = np.zeros(n_rows + 1, np.int64)  # entries before each row
-        for low in range(0, self._n, SLAB_ENTRIES):
-            rows, _, _ = self._slab(low, min(self._n, low + SLAB_ENTRIES))
+        for low, high in self._slabs():
+            rows, _, _ = self._slab(low, high)
             ends[1:] += np.bincount(rows, minlength=n_rows)
         np.cumsum(ends, out=ends)
         starts = [0]
@@ -153,8 +180,7 @@ class RegroupedRows:
 
     def _fill(self, file: IO[bytes], starts: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
         written = offsets.copy()
-        for low in range(0, self._n, SLAB_ENTRIES):
-            high = min(self._n, low + SLAB_ENTRIES)
+        for low, high in self._slabs():
             entries = np.empty(high - low, ENTRY)
             entries["row"], entries["column"], entries["value"] = self._slab(low, high)
             buckets = np.searchsorted(starts, entries["row"], side="right") - 1
@@ -178,10 +204,11 @@ def _by_rows(
     matrix = sparse.coo_matrix((values, (rows, columns)), shape=shape)
     matrix.has_canonical_format = True  # else scipy sums duplicates, in float32; their order it keeps
     csr = matrix.tocsr()
-    return CellBlock(csr.indptr.astype(np.int64), csr.indices.astype(np.int32), csr.data, first_row)
+    return CellBlock(csr.indptr.astype(np.int64), csr.indices.astype(np.int32, copy=False), csr.data, first_row)
 
 
 def _cut(block: CellBlock, start: int, stop: int) -> CellBlock:
     bounds = block.indptr[start - block.first_row : stop - block.first_row + 1]
     first, last = bounds[0], bounds[-1]
-    return CellBlock(bounds - first, block.indices[first:last], block.data[first:last], start)
+    # Copies: a view would keep the whole bucket while the next one is loaded.
+    return CellBlock(bounds - first, block.indices[first:last].copy(), block.data[first:last].copy(), start)

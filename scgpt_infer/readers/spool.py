@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from scgpt_infer.readers.room import ROOM
 from scgpt_infer.sizes import size
 from scgpt_runtime.errors import CellsError
 
 __all__ = ["Tape", "check_room", "no_room"]
-
-# An array of up to this many bytes stays in memory.
-MEMORY_BYTES = 64 << 20
 
 
 class Tape:
@@ -29,13 +27,15 @@ class Tape:
         Type of its values.
     where
         What the values are of, in messages.
+    memory
+        Bytes up to which it stays in memory.
     """
 
-    def __init__(self, dtype: DTypeLike, where: str) -> None:
+    def __init__(self, dtype: DTypeLike, where: str, memory: int = ROOM.tape_bytes) -> None:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self._where = where
         self._n = 0
-        self._file = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115, closed by close()
+        self._file = tempfile.SpooledTemporaryFile(memory)  # noqa: SIM115, closed by close()
 
     @property
     def shape(self) -> tuple[int]:

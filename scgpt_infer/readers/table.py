@@ -20,6 +20,7 @@ from scgpt_infer.readers.matrix import CsrRows, Rows
 from scgpt_infer.readers.names import INDEX
 from scgpt_infer.readers.orientation import gene_share, orient
 from scgpt_infer.readers.parsing import Fault, table_rows
+from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_infer.readers.source import CellsIn
 from scgpt_infer.readers.spool import Tape
 from scgpt_infer.readers.text import refuse_layer, text_cells
@@ -81,7 +82,12 @@ class _Numbers:
 
 
 def open_table(
-    path: Path, *, layer: str | None = None, threads: int | None = None, cells_in: CellsIn | None = None
+    path: Path,
+    *,
+    layer: str | None = None,
+    threads: int | None = None,
+    room: ReadingRoom = ROOM,
+    cells_in: CellsIn | None = None,
 ) -> BareCells:
     """Open a table; the parameters are those of `scgpt_infer.readers.open_cells`. Threads are of no use to it.
 
@@ -94,13 +100,15 @@ def open_table(
     with ExitStack() as stack:
         with Lines(path, EXPECTED) as lines:
             layout = _layout(lines)
-            columns, values = (stack.enter_context(closing(Tape(kind, str(path)))) for kind in (np.int32, np.float32))
+            columns, values = (
+                stack.enter_context(closing(Tape(kind, str(path), room.tape_bytes))) for kind in (np.int32, np.float32)
+            )
             numbers = _read(lines, layout, columns, values)
         found, why = orient(layout.top, numbers.side, cells_in, str(path))
         cells, genes = (numbers.side, layout.top) if found == "rows" else (layout.top, numbers.side)
         if found == "rows":
             _check_names(layout, cells, path)
-        rows = _rows(numbers, found, (len(cells), len(genes)), str(path))
+        rows = _rows(numbers, found, (len(cells), len(genes)), str(path), room)
         source = text_cells(path, rows, cells, {INDEX: genes}, f"it is the file's one matrix; {why}", numbers.close)
         stack.pop_all()  # the source closes them
         return source
@@ -146,10 +154,9 @@ def _read(lines: Lines, layout: _Layout, columns: Tape, values: Tape) -> _Number
     return _Numbers(side, np.cumsum(np.concatenate(counts)), columns, values)
 
 
-def _rows(numbers: _Numbers, found: CellsIn, shape: tuple[int, int], where: str) -> Rows:
-    kind = CsrRows if found == "rows" else CscRows
-    rows: Rows = kind(numbers.indptr, numbers.columns, numbers.values, shape, where)
-    return rows
+def _rows(numbers: _Numbers, found: CellsIn, shape: tuple[int, int], where: str, room: ReadingRoom) -> Rows:
+    three = (numbers.indptr, numbers.columns, numbers.values)
+    return CsrRows(*three, shape, where) if found == "rows" else CscRows(*three, shape, where, room.bucket_bytes)
 
 
 def _name(lines: Lines, block: bytes, begin: int, end: int) -> str:

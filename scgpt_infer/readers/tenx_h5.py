@@ -19,6 +19,7 @@ from scgpt_infer.readers.h5ad import open_hdf5
 from scgpt_infer.readers.matrix import CsrRows, Rows
 from scgpt_infer.readers.modalities import open_modality
 from scgpt_infer.readers.names import INDEX, GeneNames, texts
+from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_infer.readers.source import CellSource, refuse_modality
 from scgpt_runtime.errors import CellsError
 from scgpt_runtime.machine import cores
@@ -33,7 +34,12 @@ OLD_COLUMNS = {"gene_ids": "genes", "gene_symbols": "gene_names"}
 
 
 def open_h5(
-    path: Path, *, layer: str | None = None, threads: int | None = None, modality: str | None = None
+    path: Path,
+    *,
+    layer: str | None = None,
+    threads: int | None = None,
+    room: ReadingRoom = ROOM,
+    modality: str | None = None,
 ) -> CellSource:
     """Open an HDF5 file as what it holds; the parameters are those of `scgpt_infer.readers.open_cells`.
 
@@ -47,11 +53,11 @@ def open_h5(
         with reading(str(path)):
             parts = texts(file)
         if "mod" in parts:
-            return open_modality(path, file, file.close, layer=layer, threads=threads, modality=modality)
+            return open_modality(path, file, file.close, layer=layer, threads=threads, room=room, modality=modality)
         if "obs" in parts and "var" in parts:
             refuse_modality(str(path), modality)
-            return GroupCells(path, file, file.close, str(path), layer=layer, threads=threads)
-        return tenx_cells(path, file, layer=layer, threads=threads, modality=modality)
+            return GroupCells(path, file, file.close, str(path), layer=layer, threads=threads, room=room)
+        return tenx_cells(path, file, layer=layer, threads=threads, room=room, modality=modality)
     except BaseException:
         file.close()
         raise
@@ -63,6 +69,7 @@ def tenx_cells(
     *,
     layer: str | None = None,
     threads: int | None = None,
+    room: ReadingRoom = ROOM,
     modality: str | None = None,
     every: bool = False,
 ) -> BareCells:
@@ -74,8 +81,8 @@ def tenx_cells(
         The file, and the same open; closing the source closes it.
     layer
         None or ``"X"``: there is one matrix.
-    threads
-        Threads that inflate compressed values, see `scgpt_infer.readers.open_cells`.
+    threads, room
+        Threads that inflate compressed values and memory for it, see `scgpt_infer.readers.open_cells`.
     modality
         A type of features or a genome; None takes the genes.
     every
@@ -99,7 +106,7 @@ def tenx_cells(
             "Check how the file was made."
         )
     threads = cores().usable if threads is None else threads
-    matrices = {"X": partial(_rows, group, shape, genes, f"the matrix of {path}", threads)}
+    matrices = {"X": partial(_rows, group, shape, genes, f"the matrix of {path}", threads, room)}
     counts = choose(matrices, layer, False, where)
     why = f"it is the file's one matrix{', ' if genes.why else ''}{genes.why}"
     gene_names = GeneNames(genes.table, partial(_names, genes), f"The table of features of {path}")
@@ -153,7 +160,7 @@ def _names(genes: Genes, column: str) -> list[str]:
     return list(genes.table["gene_symbols" if column == INDEX else column])
 
 
-def _rows(group: h5py.Group, shape: tuple[int, int], genes: Genes, where: str, threads: int) -> Rows:
+def _rows(group: h5py.Group, shape: tuple[int, int], genes: Genes, where: str, threads: int, room: ReadingRoom) -> Rows:
     with reading(where):
         stated = tuple(int(n) for n in group["shape"][:])
         if stated != shape[::-1]:
@@ -161,6 +168,6 @@ def _rows(group: h5py.Group, shape: tuple[int, int], genes: Genes, where: str, t
                 f"{where} is {' by '.join(f'{n:,}' for n in stated)}, but {shape[1]:,} features and {shape[0]:,} cells "
                 "are named. The file was not written whole, or by a faulty program: write it again."
             )
-        indices, data = inflated(group["indices"], threads), inflated(group["data"], threads)
+        indices, data = (inflated(group[name], threads, room) for name in ("indices", "data"))
         rows = CsrRows(group["indptr"], indices, data, shape, where)
     return rows if len(genes.columns) == shape[1] else SomeColumns(rows, genes.columns)

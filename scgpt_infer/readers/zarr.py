@@ -10,6 +10,7 @@ from scgpt_infer.readers.damage import reading
 from scgpt_infer.readers.group import GroupCells
 from scgpt_infer.readers.modalities import open_modality
 from scgpt_infer.readers.nodes import ZarrGroup
+from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_infer.readers.source import refuse_modality
 from scgpt_runtime.errors import CellsError, MissingDependencyError
 
@@ -20,7 +21,12 @@ METADATA = ("zarr.json", ".zgroup")
 
 
 def open_zarr(
-    path: Path, *, layer: str | None = None, threads: int | None = None, modality: str | None = None
+    path: Path,
+    *,
+    layer: str | None = None,
+    threads: int | None = None,
+    room: ReadingRoom = ROOM,
+    modality: str | None = None,
 ) -> GroupCells:
     """Open a zarr store; the parameters are those of `scgpt_infer.readers.open_cells`.
 
@@ -38,9 +44,9 @@ def open_zarr(
         with reading(str(path)):
             is_mudata = "mod" in group
         if is_mudata:
-            return open_modality(path, group, close, layer=layer, threads=threads, modality=modality)
+            return open_modality(path, group, close, layer=layer, threads=threads, room=room, modality=modality)
         refuse_modality(str(path), modality)
-        return GroupCells(path, group, close, str(path), layer=layer, threads=threads)
+        return GroupCells(path, group, close, str(path), layer=layer, threads=threads, room=room)
     except BaseException:
         close()
         raise

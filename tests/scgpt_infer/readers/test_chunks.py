@@ -10,6 +10,7 @@ import pytest
 
 from scgpt_infer.readers import chunks, matrix, open_cells
 from scgpt_infer.readers.chunks import Inflated, inflated
+from scgpt_infer.readers.room import ReadingRoom
 from scgpt_infer.spans import grid
 
 SLICES = [(0, 1000), (0, 1), (0, 0), (99, 101), (100, 200), (37, 760), (761, 1000), (999, 1000), (5, 5), (900, 5000)]
@@ -114,31 +115,27 @@ def test_other_storage_is_left_to_h5py(storage: str, make):
     assert inflated(dataset, threads=2) is dataset
 
 
-def test_virtual_and_large_chunks_are_left_to_h5py(make, monkeypatch: pytest.MonkeyPatch):
+def test_virtual_and_large_chunks_are_left_to_h5py(make):
     part = make(some("i4"), chunks=(100,), compression="gzip")
     layout = h5py.VirtualLayout((1000,), "i4")
     layout[:] = h5py.VirtualSource(part)
     virtual = part.parent.create_virtual_dataset("virtual", layout)
     assert inflated(virtual, threads=2) is virtual
-    monkeypatch.setattr(chunks, "KEPT_BYTES", 399)
-    assert inflated(part, threads=2) is part
+    assert inflated(part, 2, ReadingRoom(kept_bytes=399)) is part
 
 
-def test_tall_chunks_of_a_wide_matrix_are_left_to_h5py(make, monkeypatch: pytest.MonkeyPatch):
+def test_tall_chunks_of_a_wide_matrix_are_left_to_h5py(make):
     # Each is small, but a few rows need all that stand side by side.
     tall = make(some("f4", (100, 40)), chunks=(50, 8), compression="gzip")
-    monkeypatch.setattr(chunks, "KEPT_BYTES", 50 * 40 * 4)
-    assert isinstance(inflated(tall, threads=2), Inflated)
-    monkeypatch.setattr(chunks, "KEPT_BYTES", 50 * 40 * 4 - 1)
-    assert inflated(tall, threads=2) is tall
+    assert isinstance(inflated(tall, 2, ReadingRoom(kept_bytes=50 * 40 * 4)), Inflated)
+    assert inflated(tall, 2, ReadingRoom(kept_bytes=50 * 40 * 4 - 1)) is tall
 
 
 def test_large_slices_are_worked_on_in_parts(make, monkeypatch: pytest.MonkeyPatch):
     values = some("f4")
-    monkeypatch.setattr(chunks, "WORK_BYTES", 3 * 400)
     parts: list[int] = []
     monkeypatch.setattr(Inflated, "_fill", lambda *a, f=Inflated._fill: parts.append(len(a[2])) or f(*a))
-    ours = inflated(make(values, chunks=(100,), compression="gzip"), threads=2)
+    ours = inflated(make(values, chunks=(100,), compression="gzip"), 2, ReadingRoom(work_bytes=3 * 400))
     assert same(ours[0:1000], values)
     assert parts == [3, 3, 3, 1]
 
@@ -232,7 +229,7 @@ def test_cells_are_those_of_h5py(storage: str, threads, cells, same, tmp_path: P
     with open_cells(tmp_path / "cells.h5ad", threads=threads) as source:
         ours = list(source.blocks(grid(source.n_cells, 48)))
     assert made
-    monkeypatch.setattr("scgpt_infer.readers.elements.inflated", lambda dataset, threads: dataset)
+    monkeypatch.setattr("scgpt_infer.readers.elements.inflated", lambda dataset, threads, room: dataset)
     with open_cells(tmp_path / "cells.h5ad") as source:
         assert all(same(a, b) for a, b in zip(ours, source.blocks(grid(source.n_cells, 48)), strict=True))
 

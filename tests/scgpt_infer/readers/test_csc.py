@@ -9,10 +9,11 @@ from scipy import sparse
 from scgpt_infer.readers import regroup, spool
 from scgpt_infer.readers.csc import CscRows
 from scgpt_infer.readers.matrix import CsrRows
+from scgpt_infer.readers.room import ROOM
 from scgpt_runtime.errors import CellsError
 
 
-def opened(matrix: sparse.csc_matrix, budget: int = regroup.BUDGET_BYTES) -> CscRows:
+def opened(matrix: sparse.csc_matrix, budget: int = ROOM.bucket_bytes) -> CscRows:
     return CscRows(matrix.indptr, matrix.indices, matrix.data, matrix.shape, "X", budget)
 
 
@@ -22,7 +23,7 @@ def csr(counts: sparse.csr_matrix) -> CsrRows:
 
 
 # In memory at once; in a few buckets on disk; in buckets of single rows, some of which exceed the budget.
-@pytest.mark.parametrize("budget", [regroup.BUDGET_BYTES, 800, 8])
+@pytest.mark.parametrize("budget", [ROOM.bucket_bytes, 800, 8])
 @pytest.mark.parametrize("slab", [1 << 22, 37])
 def test_rows_are_those_of_the_csr_matrix(budget: int, slab: int, counts, csr, monkeypatch, same):
     monkeypatch.setattr(regroup, "SLAB_ENTRIES", slab)
@@ -34,7 +35,7 @@ def test_rows_are_those_of_the_csr_matrix(budget: int, slab: int, counts, csr, m
 
 def test_duplicates_stay_two_entries_in_order():
     matrix = sparse.csc_matrix(([1.0, 2.0, 4.0, 8.0], [1, 1, 0, 1], [0, 2, 4]), shape=(2, 2))
-    for budget in (regroup.BUDGET_BYTES, 8):
+    for budget in (ROOM.bucket_bytes, 8):
         rows = opened(matrix, budget)
         block = rows.read(0, 2)
         rows.close()
@@ -43,7 +44,7 @@ def test_duplicates_stay_two_entries_in_order():
         assert block.data.tolist() == [4.0, 1.0, 2.0, 8.0]
 
 
-@pytest.mark.parametrize("budget", [regroup.BUDGET_BYTES, 8])
+@pytest.mark.parametrize("budget", [ROOM.bucket_bytes, 8])
 @pytest.mark.parametrize("row", [2, -1, 2**32 + 1])
 def test_a_cell_that_does_not_exist_is_an_error(budget: int, row: int):
     indices = np.array([1, row], np.int64)

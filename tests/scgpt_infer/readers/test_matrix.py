@@ -10,6 +10,7 @@ from scipy import sparse
 
 from scgpt_infer.readers import matrix, open_cells
 from scgpt_infer.readers.matrix import CsrRows, DenseRows, narrow, to_float32
+from scgpt_infer.readers.room import ReadingRoom
 
 
 @pytest.mark.parametrize("storage", ["csr", "csc", "dense"])
@@ -70,8 +71,9 @@ def test_dense_slabs_give_what_one_read_gives(counts: sparse.csr_matrix, monkeyp
     array = counts.toarray()
     array[5, 6] = np.nan
     whole = DenseRows(array, "X").read(10, 120)
-    monkeypatch.setattr(matrix, "SLAB_BYTES", 7 * array.shape[1] * 4)
-    assert same(DenseRows(array, "X").read(10, 120), whole)
+    monkeypatch.setattr(matrix, "PIECE_BYTES", 3 * array.shape[1] * 4)
+    few = ReadingRoom(slab_bytes=7 * array.shape[1] * 4)
+    assert same(DenseRows(array, "X", few).read(10, 120), whole)
     assert np.isnan(DenseRows(array, "X").read(5, 6).data).sum() == 1
 
 

@@ -1,6 +1,5 @@
 import tempfile
 from collections import namedtuple
-from functools import partial
 from pathlib import Path
 
 import anndata as ad
@@ -10,7 +9,7 @@ from scipy import sparse
 
 from cell_files import write_tenx
 from scgpt_infer.readers import CellSource, lines, mtx, open_cells, spool
-from scgpt_infer.readers.regroup import RegroupedRows
+from scgpt_infer.readers.room import ReadingRoom
 from scgpt_infer.spans import grid
 from scgpt_runtime.errors import CellsError
 from text_files import genes_by_cells, market, put, write_mtx
@@ -52,10 +51,9 @@ def test_a_tiny_memory_gives_the_same(order: str, cells, as_tenx, tmp_path: Path
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(lines, "BLOCK_BYTES", 70)
-    monkeypatch.setattr(spool, "MEMORY_BYTES", 1)
     monkeypatch.setattr(mtx, "SLAB", 7)
-    monkeypatch.setattr(mtx, "RegroupedRows", partial(RegroupedRows, budget=800))
-    with open_cells(write_mtx(tmp_path / "sample", cells, order=order)) as source:
+    few = ReadingRoom(tape_bytes=1, bucket_bytes=800)
+    with open_cells(write_mtx(tmp_path / "sample", cells, order=order), room=few) as source:
         assert_same(source, as_tenx, same)
         assert list((tmp_path / "temporary").iterdir()) == []
 
@@ -149,9 +147,8 @@ def test_a_list_of_one_column_names_the_genes(cells, tmp_path: Path):
 def test_no_room_is_said_before_the_work(cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(spool.shutil, "disk_usage", lambda _: usage(100, 100, 0))
-    monkeypatch.setattr(mtx, "IN_MEMORY", 10)
     with pytest.raises(CellsError, match=r"matrix\.mtx needs a temporary file of .* 0 bytes free.*TMPDIR"):
-        open_cells(write_mtx(tmp_path / "sample", cells, version=2))
+        open_cells(write_mtx(tmp_path / "sample", cells, version=2), room=ReadingRoom(tape_bytes=80))
 
 
 BANNER = "%%MatrixMarket matrix coordinate integer general\n"

@@ -4,10 +4,11 @@ from scipy import sparse
 
 from scgpt_infer.readers import regroup
 from scgpt_infer.readers.regroup import RegroupedRows
+from scgpt_infer.readers.room import ROOM
 
 
 # In memory at once; in a few buckets on disk; in buckets of single rows, some of which exceed the budget.
-@pytest.mark.parametrize("budget", [regroup.BUDGET_BYTES, 800, 8])
+@pytest.mark.parametrize("budget", [ROOM.bucket_bytes, 800, 8])
 @pytest.mark.parametrize("slab", [1 << 22, 37])
 def test_entries_in_any_order_give_the_rows(budget: int, slab: int, counts: sparse.csr_matrix, monkeypatch):
     monkeypatch.setattr(regroup, "SLAB_ENTRIES", slab)
@@ -24,7 +25,7 @@ def test_entries_in_any_order_give_the_rows(budget: int, slab: int, counts: spar
 
 
 def test_entries_of_one_row_keep_their_order():
-    for budget in (regroup.BUDGET_BYTES, 8):
+    for budget in (ROOM.bucket_bytes, 8):
         rows = RegroupedRows(np.array([1, 0, 1, 1]), np.array([2, 1, 0, 2]), np.arange(4), (2, 3), "X", budget)
         block = rows.read(0, 2)
         rows.close()

@@ -15,8 +15,7 @@ from scgpt_runtime.errors import CellsError
 @pytest.fixture(params=[64 << 20, 100, 0], ids=["memory", "moves", "disk"])
 def tape(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(spool, "MEMORY_BYTES", request.param or 1)
-    tape = Tape(np.int32, "cells.csv")
+    tape = Tape(np.int32, "cells.csv", request.param or 1)
     yield tape
     tape.close()
 

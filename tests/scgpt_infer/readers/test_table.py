@@ -1,6 +1,5 @@
 import os
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import anndata as ad
@@ -8,8 +7,8 @@ import numpy as np
 import pytest
 
 from scgpt_infer import demo
-from scgpt_infer.readers import lines, open_cells, spool, table
-from scgpt_infer.readers.csc import CscRows
+from scgpt_infer.readers import lines, open_cells
+from scgpt_infer.readers.room import ReadingRoom
 from scgpt_infer.readers.spool import Tape
 from scgpt_infer.spans import grid
 from scgpt_runtime.errors import CellsError
@@ -69,9 +68,8 @@ def test_a_tiny_memory_gives_the_same(by: str, cells: ad.AnnData, as_h5ad, tmp_p
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(lines, "BLOCK_BYTES", 70)
-    monkeypatch.setattr(spool, "MEMORY_BYTES", 1)
-    monkeypatch.setattr(table, "CscRows", partial(CscRows, budget=800))
-    with open_cells(put(tmp_path / "cells.csv.gz", text_of(cells, by=by))) as source:
+    few = ReadingRoom(tape_bytes=1, bucket_bytes=800)
+    with open_cells(put(tmp_path / "cells.csv.gz", text_of(cells, by=by)), room=few) as source:
         assert_same(source, as_h5ad, same)
         assert list((tmp_path / "temporary").iterdir()) == []
 
@@ -160,7 +158,6 @@ def test_other_formats_tell_their_cells_themselves(cells: ad.AnnData, tmp_path: 
 @pytest.mark.parametrize("after", [0, 3])
 def test_temporary_files_are_gone_however_the_reading_ends(error, after: int, cells, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(lines, "BLOCK_BYTES", 500)
-    monkeypatch.setattr(spool, "MEMORY_BYTES", 1)
     path, append, calls = put(tmp_path / "cells.csv", text_of(cells)), Tape.append, []
 
     def interrupted(tape: Tape, values: np.ndarray) -> None:
@@ -172,5 +169,5 @@ def test_temporary_files_are_gone_however_the_reading_ends(error, after: int, ce
     monkeypatch.setattr(Tape, "append", interrupted)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(error):
-        open_cells(path)
+        open_cells(path, room=ReadingRoom(tape_bytes=1))
     assert len(os.listdir("/proc/self/fd")) == before
