@@ -1,14 +1,18 @@
 """Cells in: what the user has, behind one `CellSource`.
 
-A path is opened by its suffix, the longest that fits, an AnnData object as it is. To add a format, write one
-module with a class of the shape of `CellSource`, or a function that gives one, and enter it in `READERS`; nothing
-else changes. No format is imported before it is needed.
+A path is opened by its suffix, the longest that fits, an AnnData object as it is, several paths as one data set. To add
+a format, write one module with a class of the shape of `CellSource`, or a function that gives one, and enter it in
+`READERS`; nothing else changes. No format is imported before it is needed.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scgpt_infer.readers.members import folder_of, members
+from scgpt_infer.readers.places import place_of
 from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_infer.readers.source import CellsIn, CellSource, refuse_modality
 from scgpt_runtime.errors import CellsError
@@ -45,21 +49,26 @@ WITH_CELLS_IN = frozenset({"", ".csv", ".csv.gz", ".mtx", ".mtx.gz", ".tsv", ".t
 
 
 def open_cells(
-    cells: "AnnData | Path | str",
+    cells: "AnnData | Path | str | Sequence[Path | str]",
     *,
     layer: str | None = None,
     threads: int | None = None,
     modality: str | None = None,
     cells_in: CellsIn | None = None,
     room: ReadingRoom = ROOM,
+    strict: bool = False,
+    where: str | None = None,
+    organism: str | None = None,
 ) -> CellSource:
     """Open cells for reading by row ranges; close the source when done, or use it in a ``with``.
 
     Parameters
     ----------
     cells
-        A file whose suffix is one of `READERS`, a folder with a ``matrix.mtx``, or an AnnData object (in memory,
-        backed, or a view of one), which is never changed.
+        A file whose suffix is one of `READERS`, a folder with a ``matrix.mtx``, a TileDB-SOMA experiment (its folder or
+        address) or ``census:RELEASE``, or an AnnData object (in memory, backed, or a view of one), which is never
+        changed. Several files are one data set (`scgpt_infer.readers.files`): a list of them, a folder of them, or a
+        pattern such as ``"cells/*.h5ad"``.
     layer
         The matrix to read: ``"X"``, ``"raw"`` or the name of a layer. None takes ``layers["counts"]``,
         else ``X``, else, where ``X`` is scaled, ``raw``.
@@ -73,19 +82,60 @@ def open_cells(
         lengths of the lists of names beside an ``.mtx`` file.
     room
         Memory that reading a file may take. What is read does not depend on it.
+    strict
+        Whether a file of several that cannot be read is an error. Otherwise it is left out and listed.
+    where
+        Of an experiment, which cells are read: a filter of ``obs`` such as ``"cell_type == 'B cell'"``.
+    organism
+        Of a release or copy of the Census, the experiment that is read; None takes ``homo_sapiens``.
 
     Raises
     ------
     CellsError
         If there is no such file, format, layer or modality, or nothing in it that can be embedded.
     """
-    if not isinstance(cells, (str, Path)):
+    if not isinstance(cells, (str, Path, list, tuple)):
         from scgpt_infer.readers.memory import AnnDataCells  # it imports anndata, which a path may not need
 
         refuse_modality("The AnnData object", modality)
+        _refuse_query("The AnnData object", where, organism)
         _refuse_cells_in("The AnnData object", cells_in)
         return AnnDataCells(cells, layer=layer)
-    path = Path(cells)
+    opened = partial(
+        _open,
+        layer=layer,
+        threads=threads,
+        modality=modality,
+        cells_in=cells_in,
+        room=room,
+        where=where,
+        organism=organism,
+    )
+    paths = members(cells)
+    if len(paths) == 1:
+        return opened(paths[0])
+    from scgpt_infer.readers.files import open_files
+
+    return open_files(paths, opened, path=folder_of(cells), strict=strict)
+
+
+def _open(
+    path: Path,
+    *,
+    layer: str | None,
+    threads: int | None,
+    modality: str | None,
+    cells_in: CellsIn | None,
+    room: ReadingRoom,
+    where: str | None,
+    organism: str | None,
+) -> CellSource:
+    if place := place_of(path):
+        from scgpt_infer.readers.soma import open_soma
+
+        _refuse_cells_in(str(place), cells_in)
+        return open_soma(place, layer=layer, threads=threads, modality=modality, where=where, organism=organism)
+    _refuse_query(str(path), where, organism)
     suffix = _suffix(path)
     reader = READERS[suffix] if suffix else FOLDER if path.is_dir() else None
     if reader is None:
@@ -113,6 +163,15 @@ def open_cells(
 def _refuse_cells_in(where: str, cells_in: str | None) -> None:
     if cells_in is not None:
         raise CellsError(f"{where} has its cells in rows always, and cells_in is for tables of text. Leave it out.")
+
+
+def _refuse_query(cells: str, where: str | None, organism: str | None) -> None:
+    for name, value in (("where", where), ("organism", organism)):
+        if value is not None:
+            raise CellsError(
+                f"{cells} is no SOMA experiment, and --{name} ({name}) is for those. Leave it out, or name an "
+                "experiment or a release of the Census."
+            )
 
 
 def _suffix(path: Path) -> str:

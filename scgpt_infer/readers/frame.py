@@ -19,6 +19,13 @@ from scgpt_runtime.errors import CellsError
 
 __all__ = ["Frame"]
 
+FEW = 1 << 16
+"""Categories of a column that are kept from one slice for the next. There are columns, the index even, that have as
+many as rows: of those a slice reads what it needs."""
+
+NEAR = 256
+"""Categories that lie no farther apart are read in one piece, and those between are thrown away."""
+
 
 class Frame:
     """One table.
@@ -48,6 +55,7 @@ class Frame:
             self.columns = [name for name in names if name != self._index]
             self.named = [] if self._index in (INDEX, "_index") else [self._index]
             self.n_rows = _length(element, self._index)
+        self._categories: dict[str, list[str]] = {}
 
     def table(self) -> Any:
         """All of it, a pandas DataFrame."""
@@ -63,8 +71,33 @@ class Frame:
         with reading(f"Column {name!r} of {self._where}"):
             rows = slice(start, self.n_rows if stop is None else stop)
             if isinstance(self._element, h5py.Dataset):
-                return _compound_column(self._element, name, rows)
-            return _values(self._element[name], rows, self._element)
+                return self._compound_column(self._element, name, rows)
+            column = self._element[name]
+            if is_array(column):
+                shared = column.attrs.get("categories")  # a reference in HDF5, a path in zarr
+                if shared is None:
+                    return texts(column[rows])
+                return self._categorical(name, column[rows], self._element[shared])
+            if "codes" in column:
+                return self._categorical(name, column["codes"][rows], column["categories"])
+            return _nullable(column, rows)
+
+    def _compound_column(self, table: h5py.Dataset, name: str, rows: slice) -> list[str]:
+        values = table.fields(name)[rows]
+        categories = f"/uns/{name}_categories"
+        if values.dtype.kind in "iu" and categories in table.file:
+            return self._categorical(name, values, table.file[categories])
+        return texts(values)
+
+    def _categorical(self, name: str, codes: NDArray[np.integer], categories: Any) -> list[str]:
+        n_categories = _rows_of(categories)
+        if n_categories > FEW:
+            found = _some(categories, np.unique(codes[codes >= 0]).astype(np.int64))
+            return ["" if code < 0 else found[code] for code in codes.tolist()]
+        if name not in self._categories:
+            self._categories[name] = _texts(categories, slice(0, n_categories))
+        words = self._categories[name]
+        return ["" if code < 0 else words[code] for code in codes.tolist()]
 
 
 def _column_names(element: Group | h5py.Dataset) -> list[str]:
@@ -93,31 +126,29 @@ def _length(element: Group | h5py.Dataset, index: str) -> int:
     if isinstance(element, h5py.Dataset):
         return int(element.shape[0])
     column = element[index]
-    if not is_array(column):
-        column = column["codes"] if "codes" in column else column["values"]
-    return int(column.shape[0])
+    return _rows_of(column["codes"] if not is_array(column) and "codes" in column else column)
 
 
-def _values(column: Any, rows: slice, table: Group) -> list[str]:
-    if is_array(column):
-        shared = column.attrs.get("categories")  # a reference in HDF5, a path in zarr
-        if shared is None:
-            return texts(column[rows])
-        return _categorical(column[rows], _values(table[shared], slice(None), table))
-    if "codes" in column:
-        return _categorical(column["codes"][rows], _values(column["categories"], slice(None), table))
-    values = texts(column["values"][rows])
-    missing = column["mask"][rows]
+def _rows_of(column: Any) -> int:
+    """Length of an array, or of a group of values and what is missing among them."""
+    return int((column if is_array(column) else column["values"]).shape[0])
+
+
+def _texts(column: Any, rows: slice) -> list[str]:
+    return texts(column[rows]) if is_array(column) else _nullable(column, rows)
+
+
+def _nullable(column: Any, rows: slice) -> list[str]:
+    values, missing = texts(column["values"][rows]), column["mask"][rows]
     return ["" if absent else value for value, absent in zip(values, missing, strict=True)]
 
 
-def _categorical(codes: NDArray[np.integer], categories: list[str]) -> list[str]:
-    return ["" if code < 0 else categories[code] for code in codes.tolist()]
-
-
-def _compound_column(table: h5py.Dataset, name: str, rows: slice) -> list[str]:
-    values = table.fields(name)[rows]
-    categories = f"/uns/{name}_categories"
-    if values.dtype.kind in "iu" and categories in table.file:
-        return _categorical(values, texts(table.file[categories][:]))
-    return texts(values)
+def _some(categories: Any, codes: NDArray[np.int64]) -> dict[int, str]:
+    """The categories of codes, which rise."""
+    found: dict[int, str] = {}
+    for near in np.split(codes, np.flatnonzero(np.diff(codes) > NEAR) + 1):
+        if len(near):
+            low = int(near[0])
+            words = _texts(categories, slice(low, int(near[-1]) + 1))
+            found |= {code: words[code - low] for code in near.tolist()}
+    return found

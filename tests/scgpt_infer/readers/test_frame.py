@@ -83,3 +83,39 @@ def test_an_array_is_no_table(tmp_path: Path):
         file["obs"] = np.arange(3)
         with pytest.raises(CellsError, match="is no table"):
             Frame(file["obs"], "obs")
+
+
+class Watched:
+    """Categories that tell how many of them were read."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.words, self.dtype, self.shape, self.attrs = np.array(words, object), np.dtype(object), (len(words),), {}
+        self.n_read = 0
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        found = self.words[rows]
+        self.n_read += len(found)
+        return found
+
+
+def test_slices_of_a_categorical_index_read_what_they_need_of_its_categories(stored: h5py.File):
+    n = 200_000
+    order = np.random.default_rng(0).permutation(n).astype(np.int32)
+    categories = Watched([f"cell-{i:06}" for i in range(n)])
+    sorted_cells = np.concatenate([np.arange(n - 2, dtype=np.int32), [-1, n - 1]])
+    for codes, most in ((sorted_cells, 1024), (order, n // 2)):
+        frame = Frame(stored["obs"], "obs")
+        categories.n_read = 0
+        assert frame._categorical("index", codes[-1024:-3], categories) == [f"cell-{i:06}" for i in codes[-1024:-3]]
+        assert categories.n_read <= most
+        assert not frame._categories
+    assert frame._categorical("index", sorted_cells[-3:], categories) == ["cell-199997", "", "cell-199999"]
+    assert frame._categorical("index", np.array([-1, -1]), categories) == ["", ""]
+
+
+def test_the_categories_of_a_column_are_read_once_for_all_slices(stored: h5py.File):
+    words = Watched(["T", "B", "NK"])
+    frame = Frame(stored["obs"], "obs")
+    codes = np.array([0, 1, -1, 2, 1], np.int8)
+    assert [frame._categorical("type", codes[i : i + 2], words) for i in (0, 2, 4)] == [["T", "B"], ["", "NK"], ["B"]]
+    assert words.n_read == 3
