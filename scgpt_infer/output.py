@@ -16,6 +16,7 @@ from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.source import TabledCells
 from scgpt_infer.sizes import size
 from scgpt_infer.writers import Target, writer_of
+from scgpt_infer.writers.folder import check_output
 from scgpt_infer.writers.h5ad import IMPUTED, RECORD, held
 from scgpt_runtime.errors import OptionError, OutputError
 
@@ -72,18 +73,28 @@ def destination(cells: Path, output: Path | str | None, options: EmbedOptions) -
 
 def target_of(path: Path, source: CellSource, n_cells: int, dim: int, key: str, options: EmbedOptions) -> Target:
     """What the file shall hold."""
-    is_h5ad = source.path is not None and source.path.suffix.lower() == ".h5ad"
+    kept = _kept(source.path)
     return Target(
         path=path,
         n_cells=n_cells,
         dim=dim,
         key=key,
         names=source.cell_names,
-        genes=() if is_h5ad else source.gene_names["index"],
-        source=Path(os.path.realpath(source.path)) if is_h5ad and source.path is not None else None,
-        obs=source.cell_table if not is_h5ad and isinstance(source, TabledCells) else None,
+        genes=() if kept is not None else source.gene_names["index"],
+        source=kept,
+        obs=source.cell_table if kept is None and isinstance(source, TabledCells) else None,
         obs_only=options.obs_only,
     )
+
+
+def _kept(path: Path | None) -> Path | None:
+    """The file or store whose tables an output keeps: one whose cells are all there is."""
+    suffix = "" if path is None else path.suffix.lower()
+    if path is None or suffix not in (".h5ad", ".zarr"):
+        return None
+    if suffix == ".zarr" and (not path.is_dir() or (path / "mod").exists()):
+        return None  # packed, or of several modalities
+    return Path(os.path.realpath(path))
 
 
 def disk(target: Target) -> Disk:
@@ -155,11 +166,14 @@ def _in_place(cells: Path, output: Path | str | None) -> Path:
 
 
 def _check_path(path: Path) -> None:
-    """A file can appear under this name and under those beside it."""
+    """A file or folder can appear under this name and under those beside it."""
     folder = path.parent
     if not folder.is_dir():
         raise OutputError(f"The folder {folder} of the output {path.name} does not exist. Make it first.")
-    for name in (path, *(path.with_suffix(suffix) for suffix in writer_of(path).beside)):
+    writer = writer_of(path)
+    if writer.ours is not None:
+        check_output(path, writer.ours)
+    for name in (*(() if writer.ours else (path,)), *(path.with_suffix(suffix) for suffix in writer.beside)):
         if name.exists() and not name.is_file():
             raise OutputError(f"{name} is not a file, so the output cannot take its name. Choose another one.")
         if name.exists() and not os.access(name, os.W_OK):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from scgpt_infer.writers import csv, h5ad, json, npy, parquet
+from scgpt_infer.writers import csv, dataset, h5ad, json, npy, parquet, zarr
+from scgpt_infer.writers.folder import Ours
 from scgpt_infer.writers.sink import Part, Record, Sink, Target
 from scgpt_runtime.errors import MissingDependencyError, OutputError
 
@@ -30,6 +31,8 @@ class Writer:
         Suffixes of further files that it writes.
     needs, extra
         Package that it imports, and the extra that installs it; empty: none.
+    ours
+        Of a format that is a folder, which folders a new one may replace; None: it is a file.
     """
 
     open: Callable[[Target], AbstractContextManager[Sink]]
@@ -37,15 +40,20 @@ class Writer:
     beside: tuple[str, ...] = ()
     needs: str = ""
     extra: str = ""
+    ours: Ours | None = None
 
 
 WRITERS: dict[str, Writer] = {
     ".csv": Writer(csv.open_csv, csv.bytes_needed, csv.BESIDE),
+    ".dataset": Writer(
+        dataset.open_dataset, dataset.bytes_needed, needs="pyarrow", extra="parquet", ours=dataset.is_ours
+    ),
     ".h5ad": Writer(h5ad.open_h5ad, h5ad.bytes_needed),
     ".json": Writer(json.open_json, json.bytes_needed),
     ".jsonl": Writer(json.open_jsonl, json.bytes_needed, json.BESIDE),
     ".npy": Writer(npy.open_npy, npy.bytes_needed, npy.BESIDE),
     ".parquet": Writer(parquet.open_parquet, parquet.bytes_needed, needs="pyarrow", extra="parquet"),
+    ".zarr": Writer(zarr.open_zarr, zarr.bytes_needed, needs="zarr", extra="zarr", ours=zarr.is_ours),
 }
 
 

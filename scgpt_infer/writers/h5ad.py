@@ -5,7 +5,6 @@ adding to the input file itself is safe as well. Rows go to the disk as they com
 ``key_NAME``; the names of what they tell in ``uns[key_genes]``, or ``uns[key_NAME_names]`` for a table of its own.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,41 +14,32 @@ from typing import Any
 import h5py
 import numpy as np
 
+from scgpt_infer.writers.frames import write_root
 from scgpt_infer.writers.h5ad_columns import check_columns, column_facts, column_rooms
 from scgpt_infer.writers.h5ad_copy import copy_first_cells, copy_whole, copy_without_matrices
-from scgpt_infer.writers.h5ad_former import former, table_facts, told_tables
+from scgpt_infer.writers.h5ad_former import IMPUTED, RECORD, former, record_name, table_facts, told_tables
 from scgpt_infer.writers.h5ad_room import reserve, room
-from scgpt_infer.writers.sink import Kind, Part, Record, Sink, Target, beside, matrix_of, output_errors, sync, table_of
+from scgpt_infer.writers.sink import Part, Record, Sink, Target, beside, matrix_of, output_errors, sync, table_of
 from scgpt_runtime.errors import OutputError
 
 __all__ = ["IMPUTED", "RECORD", "bytes_needed", "held", "open_h5ad", "record_name"]
-
-RECORD = "scgpt_infer"
-"""Key under ``uns`` that the facts of a run are written under."""
-
-IMPUTED = f"{RECORD}_imputed"
-"""The same for values that were imputed: the facts of the cells' embedding stay beside them."""
 
 _NAME_BYTES = 64  # where it lies, and its letters
 
 
 def bytes_needed(target: Target) -> int:
     """Room for the copy, or the names without one, and the result."""
-    if target.source is None:
+    source = _file(target)
+    if source is None:
         kept = (target.n_cells + len(target.genes)) * _NAME_BYTES
     else:
-        kept = target.source.stat().st_size - (_matrix_bytes(target.source) if target.obs_only else 0)
+        kept = source.stat().st_size - (_matrix_bytes(source) if target.obs_only else 0)
     columns = len(target.columns) * target.n_cells * 4
     words = sum(len(word.encode()) + 32 for column in target.columns for word in column.words)
     features = sum(len(name.encode()) + 32 for name in target.features)
     matrices = target.n_cells * target.dim * target.itemsize * (1 + len(target.matrices))
     tables = sum(target.itemsize * target.n_cells * one.width + 64 * len(one.features) for one in target.tables)
     return kept + matrices + columns + words + features + tables + 65536
-
-
-def record_name(kind: Kind) -> str:
-    """Key under ``uns`` of the facts of a run that told something of this kind."""
-    return IMPUTED if kind == "imputed_values" else RECORD
 
 
 def held(path: Path, key: str) -> tuple[bool, str | None]:
@@ -71,7 +61,8 @@ def _text(element: Any) -> str | None:
 @contextmanager
 def open_h5ad(target: Target) -> Iterator[Sink]:
     """Open a sink that adds the embedding to a copy of the source."""
-    state = None if target.source is None else _state(target.source)
+    source = _file(target)
+    state = None if source is None else _state(source)
     with beside(target.path) as temporary:
         with _h5_errors(target.path):
             _copy(target, temporary)
@@ -158,36 +149,27 @@ def _remove_former(file: Any, target: Target) -> None:
 
 
 def _copy(target: Target, temporary: Path) -> None:
-    if target.source is None:
-        _write_frames(target, temporary)
+    path = _file(target)
+    if path is None:
+        with h5py.File(temporary, "w", locking=False) as file:
+            write_root(file, target)
         return
-    with h5py.File(target.source, "r") as source:
-        _refuse_old_format(source, target.source)
+    with h5py.File(path, "r") as source:
+        _refuse_old_format(source, path)
         check_columns(source, target)
         n_cells = _n_obs(source)
     if target.n_cells < n_cells:
-        copy_first_cells(target.source, temporary, target.n_cells, matrices=not target.obs_only)
+        copy_first_cells(path, temporary, target.n_cells, matrices=not target.obs_only)
     elif target.obs_only:
-        copy_without_matrices(target.source, temporary)
+        copy_without_matrices(path, temporary)
     else:
-        copy_whole(target.source, temporary)
+        copy_whole(path, temporary)
 
 
-def _write_frames(target: Target, temporary: Path) -> None:
-    import pandas as pd
-    from anndata import AnnData
-
-    if target.obs is None:
-        obs = pd.DataFrame(index=pd.Index(target.names(0, target.n_cells)))
-    else:
-        obs = target.obs().iloc[: target.n_cells].copy()
-        text = [
-            name for name, kind in obs.dtypes.items() if kind.kind == "O" and (kind == "string" or obs[name].hasnans)
-        ]
-        obs = obs.astype(dict.fromkeys(text, "category"))  # as text, anndata does not write what may be missing
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of names that are not unique, as symbols of 10x's genes are
-        AnnData(obs=obs, var=pd.DataFrame(index=pd.Index(list(target.genes), dtype=str))).write_h5ad(temporary)
+def _file(target: Target) -> Path | None:
+    """The file that is copied; of a source in another layout, tables are."""
+    source = target.source
+    return source if source is not None and source.suffix.lower() == ".h5ad" else None
 
 
 def _refuse_old_format(source: Any, path: Path) -> None:

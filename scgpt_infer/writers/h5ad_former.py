@@ -10,9 +10,20 @@ import h5py
 
 from scgpt_infer.writers.sink import Kind, Record
 
-__all__ = ["former", "table_facts", "tables_of", "told_tables"]
+__all__ = ["IMPUTED", "RECORD", "former", "record_name", "table_facts", "tables_of", "told_tables"]
+
+RECORD = "scgpt_infer"
+"""Key under ``uns`` that the facts of a run are written under."""
+
+IMPUTED = f"{RECORD}_imputed"
+"""The same for values that were imputed: the facts of the cells' embedding stay beside them."""
 
 _FACT = "obsm_tables"
+
+
+def record_name(kind: Kind) -> str:
+    """Key under ``uns`` of the facts of a run that told something of this kind."""
+    return IMPUTED if kind == "imputed_values" else RECORD
 
 
 def former(

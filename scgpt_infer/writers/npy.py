@@ -1,4 +1,4 @@
-"""``.npy``: the bare (n_cells, dim) array of float32 or float16, with names in ``x.cells.txt`` (``x.genes.txt``) and the
+"""``.npy``: the bare (n_cells, dim) array of float32 or float16, names in ``x.cells.txt`` (``x.genes.txt``), and the
 run in ``x.npy.json``.
 
 Rows are appended as they come: no memory map, since a full disk would kill the process instead of raising.

@@ -137,6 +137,11 @@ class Part:
         """Number of cells."""
         return len(self.reasons)
 
+    @property
+    def stop(self) -> int:
+        """Row behind the last cell."""
+        return self.first_row + len(self.reasons)
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -155,7 +160,7 @@ class Target:
     genes
         Names of the genes, for a format that keeps them.
     source
-        The ``.h5ad`` file that the cells come from; None when they come from elsewhere.
+        The ``.h5ad`` file or ``.zarr`` store that the cells come from; None when they come from elsewhere.
     obs
         Gives the table of all cells, a pandas DataFrame, for a format that keeps it; None where there is none, or
         `source` has it.

@@ -51,6 +51,15 @@ def test_a_name_that_is_taken_by_a_folder_is_refused(cells, tmp_path, taken):
         destination(cells, tmp_path / "x.npy", PLAIN)
 
 
+@pytest.mark.parametrize("name", ["x.zarr", "x.dataset"])
+def test_a_folder_that_is_not_ours_is_refused_before_the_work(cells, tmp_path, name):
+    assert destination(cells, tmp_path / name, PLAIN) == tmp_path / name
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine").touch()
+    with pytest.raises(OutputError, match="exists already, and scgpt-infer did not write it"):
+        destination(cells, tmp_path / name, PLAIN)
+
+
 def test_a_folder_that_cannot_be_written_in_is_named(cells, tmp_path, monkeypatch):
     def refuse(**options):
         raise PermissionError(13, "Permission denied")

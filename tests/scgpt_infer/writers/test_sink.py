@@ -12,6 +12,8 @@ from scgpt_infer.writers import WRITERS, Part, Target, writer_of
 from scgpt_runtime.errors import OutputError
 
 SUFFIXES = sorted(WRITERS)
+FOLDERS = [suffix for suffix in SUFFIXES if WRITERS[suffix].ours]
+FILES = [suffix for suffix in SUFFIXES if suffix not in FOLDERS]
 PART = Part(0, np.ones((100, 8), np.float32), ("",) * 100)
 
 
@@ -22,7 +24,7 @@ def target(path, source=None) -> Target:
     return Target(path, 100, 8, "X_scGPT", names, genes=("A",), source=source)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", FILES)
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, ValueError])
 def test_whatever_ends_the_job_nothing_is_left_and_an_older_file_stays(tmp_path, suffix, end):
     path = tmp_path / f"out{suffix}"
@@ -37,6 +39,26 @@ def test_whatever_ends_the_job_nothing_is_left_and_an_older_file_stays(tmp_path,
         begin()
     assert os.listdir(tmp_path) == [path.name]
     assert path.read_text() == "older"
+
+
+@pytest.mark.parametrize("suffix", FOLDERS)
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, ValueError])
+def test_whatever_ends_the_job_an_older_folder_stays(tmp_path, suffix, end):
+    path = tmp_path / f"out{suffix}"
+
+    def begin(parts):
+        with writer_of(path).open(target(path)) as sink:
+            sink.write(PART)
+            if not parts:
+                raise end
+            sink.commit({"a": 1})
+
+    begin([PART])
+    older = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    with pytest.raises(end):
+        begin([])
+    assert os.listdir(tmp_path) == [path.name]
+    assert older == {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -64,7 +86,7 @@ def test_a_new_file_has_the_permissions_of_a_new_file(tmp_path, suffix):
         sink.write(PART)
         sink.commit({"a": 1})
     plain = tmp_path / "plain"
-    plain.touch()
+    plain.mkdir() if suffix in FOLDERS else plain.touch()
     assert path.stat().st_mode == plain.stat().st_mode
 
 
@@ -74,7 +96,7 @@ def test_a_disk_that_fills_up_at_any_byte_is_an_error_and_leaves_nothing(tmp_pat
     out = tmp_path / "out"
     out.mkdir()
     script = f"""
-        import os, resource
+        import os, resource, shutil
         from pathlib import Path
         import numpy as np
         from scgpt_infer.writers import Part, Target, writer_of
@@ -102,7 +124,7 @@ def test_a_disk_that_fills_up_at_any_byte_is_an_error_and_leaves_nothing(tmp_pat
                 assert "could not be written" in str(error), error
                 assert not os.listdir(path.parent), limit
             for file in path.parent.iterdir():
-                file.unlink()
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
         print(failed, written)
         """
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
@@ -122,7 +144,7 @@ def test_a_name_that_is_as_long_as_names_get_can_be_written(tmp_path):
 
 def test_an_unknown_suffix_is_told_which_are_known(tmp_path):
     with pytest.raises(
-        OutputError, match=r"'\.xlsx'; expected one of \.csv, \.h5ad, \.json, \.jsonl, \.npy, \.parquet"
+        OutputError, match=r"'\.xlsx'; expected one of \.csv, \.dataset, \.h5ad, \.json.*\.parquet, \.zarr"
     ):
         writer_of(tmp_path / "x.xlsx")
     with pytest.raises(OutputError, match=r"\(none\)"):
