@@ -1,0 +1,177 @@
+"""One run in a process of its own: an order as JSON on standard input, what was found as JSON on standard output.
+
+``python -m benchmarks.at_scale.one``. Cells go the way that ``scgpt-infer embed`` takes them, to a finished output,
+with a clock in the place of the model.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.at_scale.generated import Generated
+from benchmarks.at_scale.rounds import Rounds
+from benchmarks.at_scale.watch import Watch
+from benchmarks.clock import Clock, engine_of, narrowed
+from scgpt_infer import models
+from scgpt_infer.answers import computed
+from scgpt_infer.facts import Facts
+from scgpt_infer.job import Job
+from scgpt_infer.options import EmbedOptions
+from scgpt_infer.readers import CellSource, open_cells
+from scgpt_infer.tasks.embed import Embedding
+from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.vocab import choose, is_special
+
+__all__ = ["GENES", "Found", "Order", "genes_of", "measured"]
+
+GENES = 13_656
+"""Columns of pbmc3k's matrix; where a vocabulary has fewer genes, all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be run.
+
+    Attributes
+    ----------
+    n_cells
+        Cells of the run.
+    suffix
+        Format of the output.
+    bundle
+        Name or path; its vocabulary and settings count.
+    width
+        Numbers of a vector; 0: those of the bundle.
+    cells
+        A file that is read round after round; empty: cells are generated.
+    token_seconds
+        Time of the device for a token.
+    folder
+        Where output and parts go.
+    """
+
+    n_cells: int
+    suffix: str
+    bundle: str
+    width: int
+    cells: str
+    token_seconds: float
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a run took.
+
+    Attributes
+    ----------
+    seconds, parts_seconds
+        From the open cells to the finished output, and to the last part.
+    processor_seconds
+        Time of all cores, in the process.
+    stages
+        Seconds by stage; they overlap.
+    busy
+        Share of the time in which the device was at work.
+    tokens
+        Mean tokens of a cell.
+    peak, pss
+        Most memory of the process as the kernel marks it, and the most proportional set size that was seen; bytes.
+    parts_bytes, output_bytes
+        On the disk: most at once while the run went on, and in the end.
+    """
+
+    seconds: float
+    parts_seconds: float
+    processor_seconds: float
+    stages: dict[str, float]
+    busy: float
+    tokens: float
+    peak: int
+    pss: int
+    parts_bytes: int
+    output_bytes: int
+
+
+def genes_of(bundle: Bundle) -> list[str]:
+    """Names of the columns of generated cells: all known to the bundle."""
+    return [name for name in bundle.vocabulary().tokens if not is_special(name)][:GENES]
+
+
+def measured(order: Order) -> Found:
+    """Do a run and tell what it took."""
+    bundle = models.resolve(order.bundle)
+    bundle = narrowed(bundle, order.width) if order.width else bundle
+    clock = _Counting(bundle.manifest.dim, order.token_seconds)
+    with (
+        tempfile.TemporaryDirectory(dir=order.folder) as folder,
+        _source(order, bundle) as source,
+        engine_of(bundle, clock) as engine,
+    ):
+        options = EmbedOptions()
+        facts = Facts(bundle, engine, source, choose(source.gene_names, engine.vocabulary), options)
+        answers, path = computed(facts), Path(folder) / f"out{order.suffix}"
+        job, heard = Job(source, answers, Embedding(answers.vectors), options), _Heard()
+        with Watch(Path(f"{path}.parts")) as watch:
+            heard.started = time.perf_counter()
+            summary = job.into_file(path, heard)
+            seconds = time.perf_counter() - heard.started
+        used = os.times()
+        return Found(
+            seconds=seconds,
+            parts_seconds=heard.parts_seconds,
+            processor_seconds=used.user + used.system,
+            stages=summary.seconds,
+            busy=clock.busy / seconds,
+            tokens=clock.tokens / order.n_cells,
+            peak=watch.peak,
+            pss=watch.pss,
+            parts_bytes=watch.held,
+            output_bytes=sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file()),
+        )
+
+
+class _Counting(Clock):
+    """A clock of one time for each token that counts them."""
+
+    def __init__(self, dim: int, token_seconds: float) -> None:
+        super().__init__(dim, self._cost)
+        self._token_seconds, self.tokens = token_seconds, 0
+
+    def _cost(self, lengths: Any) -> float:
+        tokens = int(lengths.sum())
+        self.tokens += tokens
+        return tokens * self._token_seconds
+
+
+@dataclass(slots=True)
+class _Heard:
+    """When the last cell had been answered."""
+
+    started: float = 0.0
+    parts_seconds: float = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        if done == total and not self.parts_seconds:
+            self.parts_seconds = time.perf_counter() - self.started
+
+
+def _source(order: Order, bundle: Bundle) -> CellSource:
+    if order.cells:
+        return Rounds(open_cells(order.cells), order.n_cells)
+    return Generated(order.n_cells, genes_of(bundle))
+
+
+def main() -> None:
+    """Read the order, answer it."""
+    found = measured(Order(**json.load(sys.stdin)))
+    print(json.dumps(asdict(found)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""A device that keeps time, in the place of a model, and the engine around it: all but the model can be measured.
+
+In: a bundle, of which no weight is read, and the seconds that a batch takes. Out: ones, when that time is over. No GPU
+takes part. It knows no file of cells.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.cells import AnyBatch
+from scgpt_runtime.engine import Engine
+from scgpt_runtime.providers import ProviderChoice
+from scgpt_runtime.records import GraphRecord, TensorSpec
+
+__all__ = ["Clock", "engine_of", "narrowed"]
+
+
+class Clock:
+    """One device for all lanes, as one GPU is.
+
+    Parameters
+    ----------
+    dim
+        Width of the answers.
+    cost
+        Seconds that cells of so many tokens take; None: no time at all.
+    """
+
+    inputs: tuple[TensorSpec, ...] = ()
+    provider = "a clock"
+
+    def __init__(self, dim: int, cost: Callable[[NDArray[np.int64]], float] | None) -> None:
+        self._dim, self._cost = dim, cost
+        self._told = threading.Lock()
+        self._free_at = 0.0
+        self.busy = 0.0
+
+    def run(self, batch: AnyBatch) -> dict[str, NDArray[Any]]:
+        """Ones, after the batches before it and the time that it takes itself."""
+        if self._cost is not None:
+            seconds = self._cost(batch.lengths.astype(np.int64))
+            with self._told:
+                self.busy += seconds
+                self._free_at = done = max(self._free_at, time.perf_counter()) + seconds
+            time.sleep(max(0.0, done - time.perf_counter()))
+        return {"cell": np.ones((len(batch.cells), self._dim), np.float32)}
+
+    def feed(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Ones at once: only batches take time."""
+        return {"cell": np.ones((len(next(iter(arrays.values()))), self._dim), np.float32)}
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def engine_of(bundle: Bundle, clock: Clock, route: str = "cuda-packed") -> Engine:
+    """An engine that takes the clock for a GPU with two lanes, and lays cells in batches as a dialect asks for."""
+    choice = ProviderChoice("cuda", "fp16", "fp16", route, 2, 1, "a clock", (0,))
+    return Engine(bundle, bundle.graph("embed", "fp32"), clock, choice, bundle.manifest.tokenizer)
+
+
+def narrowed(bundle: Bundle, width: int) -> Bundle:
+    """The bundle as if its vectors were so wide; vocabulary and settings stay."""
+    manifest = bundle.manifest
+    graphs = tuple(_narrowed(graph, manifest.dim, width) for graph in manifest.graphs)
+    return replace(bundle, manifest=replace(manifest, dim=width, graphs=graphs))
+
+
+def _narrowed(graph: GraphRecord, dim: int, width: int) -> GraphRecord:
+    shapes = [tuple(width if size == dim else size for size in spec.shape) for spec in graph.outputs]
+    outputs = tuple(replace(spec, shape=shape) for spec, shape in zip(graph.outputs, shapes, strict=True))
+    return replace(graph, outputs=outputs)
