@@ -32,6 +32,8 @@ def embed(
     layer: str | None = None,
     modality: str | None = None,
     cells_in: CellsIn | None = None,
+    where: str | None = None,
+    organism: str | None = None,
     gene_col: str | None = None,
     genes: Genes = "exact",
     min_match: float = MIN_MATCH,
@@ -58,9 +60,9 @@ def embed(
         A bundle (folder or zip), a checkpoint (folder or zip; exported once into the cache), or ``demo``.
     inplace
         Add the embedding to the object that was given, and return that; else a copy is returned.
-    layer, modality, cells_in, gene_col, genes, min_match, provider, precision, device, threads, instances
+    layer, modality, cells_in, where, organism, gene_col, genes, min_match, provider, precision, device, threads
         See `EmbedOptions`.
-    batch_tokens, max_length, seed, ties, sample, limit, key
+    instances, batch_tokens, max_length, seed, ties, sample, limit, key
         See `EmbedOptions`.
 
     Returns
@@ -78,6 +80,8 @@ def embed(
         layer=layer,
         modality=modality,
         cells_in=cells_in,
+        where=where,
+        organism=organism,
         gene_col=gene_col,
         genes=genes,
         min_match=min_match,

@@ -249,7 +249,13 @@ class Model:
 def cells_of(cells: "AnnData | Path | str", options: EmbedOptions) -> CellSource:
     """Open cells as the options say."""
     return open_cells(
-        cells, layer=options.layer, threads=options.threads, modality=options.modality, cells_in=options.cells_in
+        cells,
+        layer=options.layer,
+        threads=options.threads,
+        modality=options.modality,
+        cells_in=options.cells_in,
+        where=options.where,
+        organism=options.organism,
     )
 
 

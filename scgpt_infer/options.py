@@ -46,6 +46,10 @@ class EmbedOptions:
         Of a file that holds several, the one to read. None: that of RNA.
     cells_in
         Of a table, whether its ``rows`` or its ``columns`` are cells. None: recognised by the gene names.
+    where
+        Of a SOMA experiment, which cells are taken: a filter of ``obs``, such as ``"cell_type == 'B cell'"``.
+    organism
+        Of a release or copy of the CELLxGENE Census, the experiment that is read. None: ``homo_sapiens``.
     gene_col
         Column of ``var`` with gene names or Ensembl ids, or ``index``. None: the one that matches best.
     genes
@@ -89,6 +93,8 @@ class EmbedOptions:
     layer: str | None = None
     modality: str | None = None
     cells_in: CellsIn | None = None
+    where: str | None = None
+    organism: str | None = None
     gene_col: str | None = None
     genes: Genes = "exact"
     min_match: float = MIN_MATCH

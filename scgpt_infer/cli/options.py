@@ -118,6 +118,13 @@ _WHICH = (
     ),
 )
 
+_QUERY = (
+    click.option(
+        "--where", metavar="FILTER", help="Of a SOMA experiment, the cells, such as \"cell_type == 'B cell'\"."
+    ),
+    click.option("--organism", help="Of the CELLxGENE Census, the experiment.  [default: homo_sapiens]"),
+)
+
 _NAMED = (
     click.option("--gene-col", help="Column of var with gene names or Ensembl ids.  [default: the best match]"),
     click.option(
@@ -136,7 +143,7 @@ _NAMED = (
     ),
 )
 
-_MATRIX = _LAYER + _WHICH + _NAMED
+_MATRIX = _LAYER + _WHICH + _QUERY + _NAMED
 
 _BATCHES = (
     click.option("--batch", help="Column of obs with the batch of each cell."),

@@ -196,6 +196,8 @@ def _opened(
     say = say or _log.info
     if options.modality is not None or options.cells_in is not None:
         raise OptionError("modality and cells_in are for cells of one modality. Here, name modalities (--map).")
+    if options.where is not None or options.organism is not None:
+        raise OptionError("where and organism are for SOMA experiments, of which one modality is read. Leave them out.")
     bundle = models.resolve(model, cache_dir, precision=options.precision, say=say)
     require(bundle.manifest, "multiomic")
     modalities = bundle.modalities()
