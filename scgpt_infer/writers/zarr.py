@@ -1,6 +1,6 @@
 """``.zarr``: a store as anndata lays it out, version 3: ``obs``, ``var``, ``obsm[key]``, ``uns["scgpt_infer"]``; no X.
 
-A chunk of vectors is a range of 1,024 rows, a shard a file of about 32 MB; rows wait in memory until a shard is full.
+A chunk of vectors is a range of 1,024 rows, a shard a file of about 16 MB; rows wait in memory until a shard is full.
 Names and further matrices are as in ``.h5ad``. Needs zarr, asked for before the first cell.
 """
 
@@ -26,7 +26,7 @@ _MARK = "scgpt_infer_output"
 """Attribute of the root of a store that we wrote; whoever writes the store anew drops it."""
 
 _CHUNK_ROWS = 1024
-_SHARD_BYTES = 32 << 20
+_SHARD_BYTES = 16 << 20
 _NAME_BYTES = 64
 _ARRAY = {"encoding-type": "array", "encoding-version": "0.2.0"}
 

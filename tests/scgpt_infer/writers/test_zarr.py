@@ -64,8 +64,8 @@ def test_a_chunk_is_a_range_and_a_shard_many(path):
     vectors = written(path, n_cells=40_000, rows=1024, dim=256)
     array = zarr.open_group(path, mode="r")["obsm/X_scGPT"]
     assert array.chunks == (1024, 256)
-    assert array.shards == (32 * 1024, 256)
-    assert len([file for file in (path / "obsm" / "X_scGPT" / "c").rglob("*") if file.is_file()]) == 2
+    assert array.shards == (16 * 1024, 256)
+    assert len([file for file in (path / "obsm" / "X_scGPT" / "c").rglob("*") if file.is_file()]) == 3
     assert array[:].tobytes() == vectors.tobytes()
 
 
