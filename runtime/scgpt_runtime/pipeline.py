@@ -50,6 +50,7 @@ class Timings:
                 except StopIteration:
                     return
             yield item
+            del item  # or it would be held while the next one is made
 
     def during(self, stage: str) -> "_Clock":
         """Context manager: the time inside is added to a stage."""
@@ -166,6 +167,7 @@ def _tokenised(blocks: Iterator[CellBlock], steps: Steps, timings: Timings) -> I
     for block in blocks:
         with timings.during("tokenise"):
             tokens = steps.tokenise(block)
+        del block  # the largest there is: gone before the next one is read
         yield tokens
 
 

@@ -103,7 +103,8 @@ class Inflated:
         whole = n_bytes + 2 * band  # a slice begins and ends in the middle of bands
         joined = whole if len(self.chunks) > 1 else 0
         # Of the chunks in work there are the stored bytes and, of shuffled ones, the planes; the last band is kept.
-        return 2 * band + joined + (1 + self._shuffles) * min(self._work_bytes, whole) + 2 * band
+        in_work = min(self._work_bytes, whole) * (2 if self._shuffles else 1)
+        return 4 * band + joined + in_work
 
     def _joined(self, chunks: NDArray[Any], n_bands: int) -> NDArray[Any]:
         """Chunks put side by side; a view where they are those of a vector."""

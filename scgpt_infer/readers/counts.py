@@ -7,7 +7,7 @@ sample of rows, and of files nothing.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from scgpt_infer.readers.matrix import Rows, sample
+from scgpt_infer.readers.matrix import Rows, samples
 from scgpt_infer.readers.values import Look, recognise
 from scgpt_runtime.errors import CellsError
 
@@ -119,7 +119,7 @@ def _fit(matrices: Mapping[str, Callable[[], Rows]], refused: str, logged: bool)
 
 def _look(rows: Rows, logged: bool) -> Look:
     try:
-        return recognise(sample(rows), logged)
+        return recognise(samples(rows), logged)
     except BaseException:
         rows.close()
         raise

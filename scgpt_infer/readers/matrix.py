@@ -16,7 +16,18 @@ from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
-__all__ = ["CsrRows", "DenseRows", "Rows", "Sliceable", "blocks", "check_compressed", "narrow", "sample", "to_float32"]
+__all__ = [
+    "CsrRows",
+    "DenseRows",
+    "Rows",
+    "Sliceable",
+    "blocks",
+    "check_compressed",
+    "narrow",
+    "sample",
+    "samples",
+    "to_float32",
+]
 
 # What of a dense slab is looked at together.
 PIECE_BYTES = 1 << 20
@@ -157,9 +168,9 @@ class DenseRows:
 
     def weight(self, n_rows: int, widest: int) -> int:
         """Most bytes that come up while rows are read; see `scgpt_infer.readers.room.Weighed`."""
-        row, itemsize = self.shape[1] * self._array.dtype.itemsize, self._array.dtype.itemsize
+        itemsize = int(self._array.dtype.itemsize)
         n_rows = min(n_rows, self.shape[0])
-        slab = min(n_rows, self._slab_rows) * row
+        slab = min(n_rows, self._slab_rows) * self.shape[1] * itemsize
         converted = 0 if self._array.dtype == np.float32 else slab * 4 // itemsize
         return slab + converted + beside(self._array, slab) + 8 * n_rows * widest
 
@@ -178,12 +189,9 @@ def sample(rows: Rows, n: int = 1000) -> CellBlock:
 
     The block's ``first_row`` is 0 and says nothing of where its rows stand.
     """
-    n_rows = rows.shape[0]
-    if n_rows <= n:
-        return rows.read(0, n_rows)
-    run = max(1, n // SAMPLE_RUNS)
-    starts = np.linspace(0, n_rows - run, n // run).astype(np.int64)
-    parts = [rows.read(int(start), int(start) + run) for start in starts]
+    if rows.shape[0] <= n:
+        return rows.read(0, rows.shape[0])
+    parts = list(samples(rows, n))
     counts = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.indptr) for part in parts)])
     return CellBlock(
         np.cumsum(counts),
@@ -191,6 +199,14 @@ def sample(rows: Rows, n: int = 1000) -> CellBlock:
         np.concatenate([part.data for part in parts]),
         first_row=0,
     )
+
+
+def samples(rows: Rows, n: int = 1000) -> Iterator[CellBlock]:
+    """The rows of `sample` run by run."""
+    n_rows = rows.shape[0]
+    run = n_rows if n_rows <= n else max(1, n // SAMPLE_RUNS)
+    for start in np.linspace(0, n_rows - run, max(1, min(n, n_rows) // run)).astype(np.int64).tolist():
+        yield rows.read(start, start + run)
 
 
 def narrow(indices: NDArray[Any]) -> NDArray[np.int32]:

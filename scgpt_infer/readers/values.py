@@ -1,9 +1,10 @@
 """What the values of a matrix are, told from a sample of its rows.
 
-A `CellBlock` comes in, a word comes out: integer, log1p, normalised or scaled. It is recorded with
+`CellBlock`s come in, a word comes out: integer, log1p, normalised or scaled. It is recorded with
 the result and decides which matrix may be read; it never changes a value.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -41,7 +42,7 @@ class Look:
     n_negative: int
 
 
-def recognise(block: CellBlock, logged: bool) -> Look:
+def recognise(blocks: Iterable[CellBlock], logged: bool) -> Look:
     """What the values of a matrix are, told from sampled rows.
 
     The rule, first match wins; NaN and infinite values are left out of it:
@@ -58,25 +59,24 @@ def recognise(block: CellBlock, logged: bool) -> Look:
 
     Parameters
     ----------
-    block
-        Sampled rows.
+    blocks
+        Sampled rows; of a dense matrix they are large, so no more than one block is held.
     logged
         Whether the file says that its values were logged.
     """
-    n_negative = 0
+    n_rows = n_negative = 0
     whole = True
     top = 0.0
     plain, unlogged = _Rows([], []), _Rows([], [])
-    # Row by row: a sample of a dense matrix is large, and must not be held in float64 beside itself.
-    for start, stop in pairwise(block.indptr.tolist()):
-        row = block.data[start:stop].astype(np.float64)
+    for row in (row for block in blocks for row in _rows(block)):
+        n_rows += 1
         n_negative += bool(np.any(row < 0))
         row = row[np.isfinite(row)]
         whole = whole and bool(np.all(row == np.rint(row)))
         top = max(top, float(row.max(initial=0.0)))
         plain.add(row)
         unlogged.add(np.expm1(np.minimum(row, LOG_CEILING)))
-    if 2 * n_negative > block.n_cells:
+    if 2 * n_negative > n_rows:
         values = "scaled"
     elif whole:
         values = "integer"
@@ -86,7 +86,12 @@ def recognise(block: CellBlock, logged: bool) -> Look:
         values = "log1p"
     else:
         values = "normalised"
-    return Look(values, block.n_cells, n_negative)
+    return Look(values, n_rows, n_negative)
+
+
+def _rows(block: CellBlock) -> Iterator[NDArray[np.float64]]:
+    for start, stop in pairwise(block.indptr.tolist()):
+        yield block.data[start:stop].astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def scaled(counts: sparse.csr_matrix) -> np.ndarray:
     ],
 )
 def test_values_are_recognised(change, values: str, counts: sparse.csr_matrix):
-    assert recognise(block_of(change(counts)), logged=False).values == values
+    assert recognise([block_of(change(counts))], logged=False).values == values
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -3.0])
@@ -53,21 +53,21 @@ def test_a_few_bad_values_do_not_hide_what_the_rest_is(bad: float, counts: spars
     for change, values in ((lambda c: c.toarray(), "integer"), (lambda c: np.log1p(normalised(c)), "log1p")):
         dense = np.array(change(counts), np.float64)
         dense[7, :3] = bad
-        assert recognise(block_of(dense), logged=False).values == values
+        assert recognise([block_of(dense)], logged=False).values == values
 
 
 def test_half_of_the_rows_is_not_yet_scaled():
     dense = np.ones((10, 3), np.float32)
     dense[:5, 1] = -1
-    assert recognise(block_of(dense), logged=False).values == "integer"
+    assert recognise([block_of(dense)], logged=False).values == "integer"
     dense[5, 1] = -1
-    look = recognise(block_of(dense), logged=False)
+    look = recognise([block_of(dense)], logged=False)
     assert (look.values, look.n_rows, look.n_negative) == ("scaled", 10, 6)
 
 
 def test_what_the_file_says_counts_where_the_values_do_not_tell(counts: sparse.csr_matrix):
     corrected = np.log1p(counts.toarray() * np.random.default_rng(0).uniform(0.5, 2, counts.shape))
-    assert recognise(block_of(corrected), logged=False).values == "normalised"
-    assert recognise(block_of(corrected), logged=True).values == "log1p"
-    assert recognise(block_of(normalised(counts, 10.0)), logged=True).values == "normalised"
-    assert recognise(block_of(counts), logged=True).values == "integer"
+    assert recognise([block_of(corrected)], logged=False).values == "normalised"
+    assert recognise([block_of(corrected)], logged=True).values == "log1p"
+    assert recognise([block_of(normalised(counts, 10.0))], logged=True).values == "normalised"
+    assert recognise([block_of(counts)], logged=True).values == "integer"
