@@ -12,7 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["STOPPED", "Stopped", "Terminated", "asked_to_stop", "catch", "deferred", "finishing", "honour"]
+__all__ = [
+    "STOPPED",
+    "Stopped",
+    "Terminated",
+    "ask_to_stop",
+    "asked_to_stop",
+    "catch",
+    "deferred",
+    "finishing",
+    "honour",
+    "take_back",
+]
 
 STOPPED = 75
 """Exit code of a job that stopped as asked: EX_TEMPFAIL of sysexits.h, try again later."""
@@ -88,6 +99,17 @@ def finishing() -> Iterator[None]:
 def asked_to_stop() -> int | None:
     """Number of the signal that asked for an end after what is in flight; None when none did."""
     return _stop[0] if _stop else None
+
+
+def ask_to_stop() -> None:
+    """Ask for an end after what is in flight, as a signal does; from any thread."""
+    if not _stop:
+        _stop.append(int(signal.SIGTERM))
+
+
+def take_back() -> None:
+    """Forget that `ask_to_stop` was called: what it ended has ended."""
+    _stop.clear()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import check_key, destination, disk
 from scgpt_infer.preview import Preview, look
 from scgpt_infer.readers import CellSource, open_cells
+from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_infer.run import Progress
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks.embed import Embedding
@@ -246,8 +247,8 @@ class Model:
         return Facts(self.bundle, self.engine, source, match, self.options)
 
 
-def cells_of(cells: "AnnData | Path | str", options: EmbedOptions) -> CellSource:
-    """Open cells as the options say."""
+def cells_of(cells: "AnnData | Path | str", options: EmbedOptions, room: ReadingRoom = ROOM) -> CellSource:
+    """Open cells as the options say, with pieces of the sizes that are given."""
     return open_cells(
         cells,
         layer=options.layer,
@@ -256,6 +257,7 @@ def cells_of(cells: "AnnData | Path | str", options: EmbedOptions) -> CellSource
         cells_in=options.cells_in,
         where=options.where,
         organism=options.organism,
+        room=room,
     )
 
 
