@@ -15,13 +15,12 @@ from scgpt_infer.facts import Facts
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.source import Stored
-from scgpt_infer.run import Answering, Tally
+from scgpt_infer.run import Answering, Blocks, Tally
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks.embed import as_stored, embedding
 from scgpt_infer.writers.sink import Part, Record
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import CellBlock, CellFault, Result
-from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.manifest import STATIC, vector_id
 
 __all__ = ["Answers", "Told", "computed", "stored"]
@@ -62,6 +61,8 @@ class Answers:
         Makes rows of unit vectors of what the engine gives.
     dim
         Their width.
+    blocks
+        Gives the cells of spans of rows to the engine; None: the source does.
     """
 
     engine: Answering
@@ -69,6 +70,7 @@ class Answers:
     facts: Told
     vectors: Callable[[Result], Part]
     dim: int
+    blocks: Blocks | None = None
 
 
 def computed(facts: Facts) -> Answers:
@@ -97,10 +99,9 @@ def stored(source: CellSource, bundle: Bundle, options: EmbedOptions) -> Answers
         return None
     if found.record.get("vector_id") not in _possible_ids(bundle, options):
         return None
-    engine = _StoredVectors(found, source.n_cells if options.limit is None else min(options.limit, source.n_cells))
     # Another bundle may have made them, of which this one's classifier was taught.
     told = _StoredFacts({**found.record, "model": bundle.manifest.name})
-    return Answers(engine, np.empty(0, np.int64), told, as_stored, found.dim)
+    return Answers(_StoredVectors(found), np.empty(0, np.int64), told, as_stored, found.dim, _unread)
 
 
 def _fits(record: Mapping[str, Any], source: CellSource, options: EmbedOptions) -> bool:
@@ -130,19 +131,27 @@ def _possible_ids(bundle: Bundle, options: EmbedOptions) -> set[str]:
     }
 
 
+def _unread(spans: Iterable[range]) -> Iterator[CellBlock]:
+    """Blocks of so many cells, whose values nobody asks for."""
+    for span in spans:
+        nothing = np.empty(0, np.int32), np.empty(0, np.float32)
+        yield CellBlock(np.zeros(len(span) + 1, np.int64), *nothing, span.start)
+
+
 class _StoredVectors:
     """Stands in for an engine: gives the vectors of a file instead of computing them."""
 
-    def __init__(self, found: Stored, n_cells: int) -> None:
-        self._found, self._n_cells = found, n_cells
+    def __init__(self, found: Stored) -> None:
+        self._found = found
         self.timings: dict[str, float] = {}
 
     def run(
         self, blocks: Iterable[CellBlock], columns: NDArray[np.int64], tick: Callable[[int], None]
     ) -> Iterator[Result]:
-        """The rows of the file on the grid of blocks, which themselves are not read."""
-        for start in range(0, self._n_cells, RANGE_ROWS):
-            vectors = self._found.read(start, min(start + RANGE_ROWS, self._n_cells))
+        """The rows of the file that the blocks have, whose values do not matter."""
+        for block in blocks:
+            start = block.first_row
+            vectors = self._found.read(start, start + block.n_cells)
             finite = np.isfinite(vectors).all(axis=1)
             faults = np.where(finite, CellFault.NONE, CellFault.NO_VECTOR).astype(np.uint8)
             tick(len(vectors))
@@ -202,8 +211,11 @@ class _StoredFacts:
             **told,
             output=None if output is None else str(output),
             n_cells=tally.n_cells,
-            n_embedded=tally.n_cells - len(tally.bad),
-            bad=tally.bad,
+            n_embedded=tally.n_cells - tally.bad.count,
+            n_kept=tally.n_kept,
+            n_bad=tally.bad.count,
+            reasons=tally.bad.by_reason(),
+            bad=tuple(tally.bad.first),
             match_report=f"{known}, as recorded with the vectors",
             counts_why="as recorded with the vectors",
             devices=(),
@@ -211,7 +223,7 @@ class _StoredFacts:
             longest=tally.longest,
             seconds=tally.seconds,
             wall_seconds=tally.wall_seconds,
-            cells_per_second=tally.n_cells / max(tally.wall_seconds, 1e-9),
+            cells_per_second=(tally.n_cells - tally.n_kept) / max(tally.wall_seconds, 1e-9),
             peak_bytes=tally.peak_bytes,
             hashes={
                 "weights": str(self.found.get("weights_sha256", "")),

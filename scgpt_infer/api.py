@@ -14,12 +14,14 @@ from scgpt_infer.output import check_key, destination
 from scgpt_infer.preview import Preview
 from scgpt_infer.run import Progress
 from scgpt_infer.summary import Summary
+from scgpt_infer.work import WorkOptions
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 __all__ = ["Model", "annotate", "annotate_file", "embed", "embed_file", "preview"]
 
+_ALL = WorkOptions()
 _DEFAULTS = EmbedOptions()
 _BEST = AnnotateOptions()
 
@@ -111,10 +113,14 @@ def embed_file(
     options: EmbedOptions = _DEFAULTS,
     progress: Progress | None = None,
     *,
+    work: WorkOptions = _ALL,
     cache_dir: Path | None = None,
     say: Say | None = None,
 ) -> Summary:
-    """Embed a file of cells into another file, of any size: nothing holds all cells at once.
+    """Embed a file of cells into another file, of any size: nothing holds all cells at once, and no work is lost.
+
+    What is done lies beside the output, in a folder ``OUTPUT.parts``, until the output is whole. The same call goes on
+    from there, whatever ended the one before it.
 
     Parameters
     ----------
@@ -128,6 +134,8 @@ def embed_file(
         Everything else.
     progress
         Told the cells done and the cells in all.
+    work
+        How the work is done: all of it or a share, anew or from what is kept.
     cache_dir, say
         See `Model.open`.
 
@@ -138,7 +146,7 @@ def embed_file(
     """
     path = destination(Path(cells), output, options)
     with cells_of(cells, options) as source, Model.open(model, options, cache_dir=cache_dir, say=say) as opened:
-        return opened.job(source).into_file(path, progress)
+        return opened.job(source).into_file(path, progress, work=work)
 
 
 def annotate(

@@ -1,26 +1,38 @@
 """One job: the answers for the cells of a source, through a task, into a file or into memory.
 
-In: an open source, `Answers`, a task, options. Out: the finished result and a `Summary`. It opens no model.
+In: an open source, `Answers`, a task, options. Out: the finished result and a `Summary`. A file is made by way of a
+ledger, so that nothing that was done is lost. It opens no model.
 """
 
+import hashlib
+import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from scgpt_infer.answers import Answers
 from scgpt_infer.attaching import Attaching
+from scgpt_infer.keeping import Alone, Filler, bad_cells, fill, finish
+from scgpt_infer.ledger.folder import Ledger, parts_folder
+from scgpt_infer.ledger.origin import Origin
+from scgpt_infer.ledger.plan import Plan
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import check_disk, check_key, target_of
 from scgpt_infer.readers import CellSource
-from scgpt_infer.run import Progress, Tally, run
+from scgpt_infer.run import Progress, Tally, peak_bytes, run
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks import Task
-from scgpt_infer.writers import Sink, Target, writer_of
+from scgpt_infer.work import WorkOptions
+from scgpt_infer.writers import Target
 from scgpt_infer.writers.memory import MemorySink
-from scgpt_infer.writers.sink import Part, Record, Table
+from scgpt_infer.writers.sink import Record, Sink, Table
 from scgpt_runtime.errors import DeviceError, OptionError
+from scgpt_runtime.ranges import RANGE_ROWS
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -28,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["Job", "check_inplace"]
 
 _log = logging.getLogger(__name__)
+_ALL = WorkOptions()
+_NAME_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,8 @@ class Job:
         Further tables; see `Target`.
     rows
         Rows of the input that the source's cells are, where it gives but some of them.
+    asked
+        What was asked of the task and can change a row, beside what its facts tell.
     """
 
     source: CellSource
@@ -66,6 +82,7 @@ class Job:
     matrices: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     rows: Sequence[int] | None = None
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_cells(self) -> int:
@@ -100,8 +117,40 @@ class Job:
             rows=self.rows,
         )
 
-    def into_file(self, path: Path, progress: Progress | None = None, also: MemorySink | None = None) -> Summary:
-        """Do the job; the file appears when it is done.
+    def plan(self, target: Target) -> Plan:
+        """What the work is that the target is made of."""
+        path, options = self.source.path, self.options
+        asked = {
+            "batch_tokens asked for": options.batch_tokens,
+            "features": _digest(self.features),
+            "matrices": list(self.matrices),
+            "tables": [[one.name, one.width, _digest(one.features)] for one in self.tables],
+            "rows": None if self.rows is None else _digest(self.rows),
+            **self.asked,
+        }
+        return Plan(
+            origin=None if path is None else Origin.of([path]),
+            n_cells=self.n_cells,
+            range_rows=RANGE_ROWS,
+            dim=target.dim,
+            dtype=target.dtype,
+            key=target.key,
+            prefix=target.prefix,
+            kind=target.kind,
+            facts=dict(self.record(0, 0)),
+            asked=json.loads(json.dumps(asked, default=str)),
+            columns=target.columns,
+        )
+
+    def into_file(
+        self,
+        path: Path,
+        progress: Progress | None = None,
+        also: MemorySink | None = None,
+        work: WorkOptions = _ALL,
+        filler: Filler | None = None,
+    ) -> Summary:
+        """Do the job; the file appears when it is done. What an earlier run of it has kept is not done again.
 
         Parameters
         ----------
@@ -111,12 +160,48 @@ class Job:
             Told the cells done and the cells in all.
         also
             Takes the same rows.
+        work
+            How it is done; of a shard the parts are kept, and no file appears.
+        filler
+            Does it; None: this process.
         """
         target = self.checked_target(path)
-        check_disk(target)
-        with writer_of(path).open(target) as sink:
-            tally = self._run(sink if also is None else _Both((sink, also)), str(path), progress)
-        return self.answers.facts.summary(tally, path)
+        started = time.perf_counter()
+        with Ledger.open(
+            parts_folder(path), self.plan(target), shard=work.shard, resume=work.resume, say=_log.info
+        ) as ledger:
+            check_disk(target, _parts_bytes(ledger))
+            filled = fill(ledger, filler or self.alone(), progress)
+            seconds, marks = dict(filled.seconds), list(ledger.marks.values())
+            if work.shard is not None:
+                bad = bad_cells(ledger, marks)
+            else:
+                writing = time.perf_counter()
+                bad = finish(ledger, target, self.record, () if also is None else (also,))
+                seconds["write"] = seconds.get("write", 0.0) + time.perf_counter() - writing
+                ledger.remove()
+            tally = Tally(
+                ledger.n_cells,
+                bad,
+                max((mark.longest for mark in marks), default=0),
+                seconds,
+                time.perf_counter() - started,
+                max(peak_bytes(), filled.peak_bytes),
+                ledger.n_kept,
+            )
+        return self.answers.facts.summary(tally, path if work.shard is None else ledger.folder)
+
+    def alone(self) -> Alone:
+        """What fills a ledger in this process."""
+        answers = self.answers
+        return Alone(
+            answers.blocks or self.source.blocks,
+            answers.engine,
+            answers.columns,
+            self.task,
+            self.source.cell_names,
+            lambda: int(getattr(answers.engine, "batch_tokens", 0)),
+        )
 
     def into_memory(self, cells: "AnnData | Path | str", inplace: bool) -> tuple["AnnData", Summary]:
         """Do the job, and give the cells with their result: the caller's object, or a copy that shares nothing.
@@ -140,9 +225,9 @@ class Job:
             if sink.record:  # rows were done before
                 error.finished = place.attached(sink, inplace)
             raise
-        if tally.bad:
-            first = tally.bad[0]
-            told = (len(tally.bad), tally.n_cells, first.name, first.reason)
+        if tally.bad.count:
+            first = tally.bad.first[0]
+            told = (tally.bad.count, tally.n_cells, first.name, first.reason)
             _log.warning("%d of %d cells have no embedding (NaN); the first is %s: %s", *told)
         return place.attached(sink, inplace), self.answers.facts.summary(tally, None)
 
@@ -175,22 +260,19 @@ class Job:
             limit=self.options.limit,
             progress=progress,
             output=output,
+            blocks=self.answers.blocks,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Both:
-    """Several sinks that take the same rows; the first one commits first."""
+def _parts_bytes(ledger: Ledger) -> int:
+    """Room that the parts of what is missing take."""
+    plan = ledger.plan
+    row = plan.dim * np.dtype(plan.dtype).itemsize + 4 * len(plan.columns) + _NAME_BYTES
+    return sum(map(len, ledger.missing())) * row
 
-    sinks: Sequence[Sink]
 
-    def write(self, part: Part) -> None:
-        for sink in self.sinks:
-            sink.write(part)
-
-    def commit(self, record: Record) -> None:
-        for sink in self.sinks:
-            sink.commit(record)
+def _digest(words: Sequence[object]) -> str:
+    return hashlib.sha256("\n".join(map(str, words)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def check_inplace(cells: "AnnData | Path | str", inplace: bool, options: EmbedOptions) -> None:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scgpt_infer.readers import open_cells
 from scgpt_infer.spans import grid
 from scgpt_runtime.cells import CellBlock
-from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import CellsError
+from scgpt_runtime.ranges import RANGE_ROWS
 
 __all__ = ["LabelledCells", "joined", "read", "taken"]
 

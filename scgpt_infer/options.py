@@ -11,6 +11,7 @@ from scgpt_runtime.errors import OptionError
 __all__ = ["CHOICES", "MIN_MATCH", "EmbedOptions"]
 
 CellsIn = Literal["rows", "columns"]
+Dtype = Literal["float32", "float16"]
 Genes = Literal["exact", "alias"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 Provider = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
@@ -19,6 +20,7 @@ Ties = Literal["hash", "one-sided"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "cells_in": ("rows", "columns"),
+    "dtype": ("float32", "float16"),
     "genes": ("exact", "alias"),
     "precision": ("auto", "fp32", "fp16", "bf16", "int8"),
     "provider": ("auto", "cpu", "openvino", "cuda", "tensorrt"),
@@ -83,6 +85,8 @@ class EmbedOptions:
         Leave ``X``, ``layers``, ``raw`` and pairwise matrices out of an ``.h5ad`` output.
     in_place
         Add the embedding to the input file itself.
+    dtype
+        What vectors are stored as in a file. Half the room, and 3 to 4 digits.
 
     Raises
     ------
@@ -112,6 +116,7 @@ class EmbedOptions:
     key: str | None = None
     obs_only: bool = False
     in_place: bool = False
+    dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():

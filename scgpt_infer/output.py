@@ -84,6 +84,7 @@ def target_of(path: Path, source: CellSource, n_cells: int, dim: int, key: str, 
         source=kept,
         obs=source.cell_table if kept is None and isinstance(source, TabledCells) else None,
         obs_only=options.obs_only,
+        dtype=options.dtype,
     )
 
 
@@ -97,21 +98,28 @@ def _kept(path: Path | None) -> Path | None:
     return Path(os.path.realpath(path))
 
 
-def disk(target: Target) -> Disk:
-    """Room that the output needs and room that there is."""
-    needed = writer_of(target.path).bytes_needed(target)
+def disk(target: Target, parts: int = 0) -> Disk:
+    """Room that the output and so many bytes of parts need, and room that there is."""
+    needed = writer_of(target.path).bytes_needed(target) + parts
     return Disk(needed, shutil.disk_usage(target.path.parent).free)
 
 
-def check_disk(target: Target) -> None:
+def check_disk(target: Target, parts: int = 0) -> None:
     """Make sure that there is room.
+
+    Parameters
+    ----------
+    target
+        What the output shall hold.
+    parts
+        Bytes of parts that are still to be written beside it.
 
     Raises
     ------
     OutputError
         When there is not.
     """
-    room = disk(target)
+    room = disk(target, parts)
     if room.needed > room.free:
         raise OutputError(
             f"{target.path} needs about {size(room.needed)} on the disk and {size(room.free)} are free. "

@@ -1,13 +1,14 @@
-"""The one loop: source -> engine -> task -> sink. Blocks of cells go in; a finished result and a `Tally` come out.
+"""The one loop: source -> engine -> task. Spans of rows go in; `answered` gives the parts that they become.
 
-It knows no format, no task and no model. Whatever ends it, the context managers around it clean up; a device that
-fails on the way ends it with a result of the rows that were done.
+`run` takes all cells of a source into one sink. It knows no format, no task and no model. Whatever ends it, the context
+managers around it clean up; a device that fails on the way ends it with a result of the rows that were done.
 """
 
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -18,14 +19,28 @@ from numpy.typing import NDArray
 from scgpt_infer.interrupts import deferred, honour
 from scgpt_infer.readers import CellSource
 from scgpt_infer.spans import grid
-from scgpt_infer.summary import BadCell
+from scgpt_infer.summary import BadCells
 from scgpt_infer.tasks import Task
 from scgpt_infer.writers.sink import Part, Record, Sink, no_values
 from scgpt_runtime.cells import CellBlock, Result
-from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import CellsError, DeviceError, DeviceLostError, DeviceMemoryError, InternalError
+from scgpt_runtime.ranges import RANGE_ROWS
 
-__all__ = ["FULL", "LOST", "Answering", "Progress", "Tally", "peak_bytes", "run"]
+__all__ = [
+    "FULL",
+    "LOST",
+    "Answered",
+    "Answering",
+    "Blocks",
+    "Progress",
+    "Tally",
+    "Told",
+    "answered",
+    "peak_bytes",
+    "refuse_nothing",
+    "run",
+    "spent_since",
+]
 
 LOST = "the device was lost"
 """Why rows have no result that were not done when a GPU stopped working."""
@@ -34,6 +49,9 @@ FULL = "the device's memory ran out"
 """Why rows have no result that were not done when one cell alone did not fit any more."""
 
 _WHY = {DeviceLostError: LOST, DeviceMemoryError: FULL}
+
+Blocks = Callable[[Iterable[range]], Iterator[CellBlock]]
+"""Gives the cells of spans of rows, a block a span."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of cells done and the number in all."""
@@ -53,15 +71,31 @@ class Answering(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """The rows of a span, as the model has answered them.
+
+    Attributes
+    ----------
+    part
+        The rows.
+    longest
+        Tokens of their longest cell.
+    """
+
+    part: Part
+    longest: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """What came of a run.
 
     Attributes
     ----------
     n_cells
-        Cells that were read.
+        Cells that there are.
     bad
-        Those without a result, in row order.
+        Those without a result.
     longest
         Tokens of the longest cell.
     seconds
@@ -70,14 +104,59 @@ class Tally:
         From the first read to the finished result.
     peak_bytes
         Most memory that the process has held.
+    n_kept
+        Cells that an earlier run had done.
     """
 
     n_cells: int
-    bad: tuple[BadCell, ...]
+    bad: BadCells
     longest: int
     seconds: dict[str, float]
     wall_seconds: float
     peak_bytes: int
+    n_kept: int = 0
+
+
+def answered(
+    blocks: Blocks,
+    engine: Answering,
+    columns: NDArray[np.int64],
+    task: Task,
+    spans: Iterable[range],
+    tick: Callable[[int], None] = lambda cells: None,
+) -> Iterator[Answered]:
+    """Take spans of cells through an engine.
+
+    Parameters
+    ----------
+    blocks
+        Gives the cells; that of a `CellSource`.
+    engine
+        Open.
+    columns
+        (n_genes,) token id of each column of the source, -1 for an unknown one.
+    task
+        What becomes of a span's result.
+    spans
+        Rows, in the order in which they are answered; taken one by one, ahead of the work.
+    tick
+        Told of each number of cells that is answered.
+
+    Yields
+    ------
+    Answered
+        One for each span, in their order.
+    """
+    asked: deque[range] = deque()
+    with _closing(engine.run(blocks(_noted(spans, asked)), columns, tick)) as results:
+        for result in results:
+            honour()
+            part, due = task(result), asked.popleft()
+            if (part.first_row, part.n_cells) != (due.start, len(due)):
+                raise InternalError(f"Rows from {part.first_row} came where {due.start} to {due.stop - 1} were due.")
+            yield Answered(part, int(result.lengths.max(initial=0)))
+    if asked:
+        raise InternalError(f"Rows {asked[0].start} to {asked[0].stop - 1} have not come back.")
 
 
 def run(
@@ -91,17 +170,16 @@ def run(
     limit: int | None = None,
     progress: Progress | None = None,
     output: str = "The result",
+    blocks: Blocks | None = None,
 ) -> Tally:
-    """Take all cells of a source through an engine into a sink.
+    """Take all cells of a source through an engine into a sink, which nothing but this run fills.
 
     Parameters
     ----------
-    source, engine, sink
-        All open.
-    columns
-        (n_genes,) token id of each column of the source, -1 for an unknown one.
-    task
-        What becomes of a block's result.
+    source, engine, columns, task
+        See `answered`.
+    sink
+        Open.
     record
         Makes the facts that go with the result from the numbers of cells and of bad cells.
     limit
@@ -110,6 +188,8 @@ def run(
         Told at the start, with none done, and after each batch.
     output
         What holds the rows if the device fails, for the message.
+    blocks
+        Gives the cells to the engine; None: the source does.
 
     Raises
     ------
@@ -122,26 +202,25 @@ def run(
     started = time.perf_counter()
     before = dict(engine.timings)
     total = source.n_cells if limit is None else min(limit, source.n_cells)
-    rows, heard = _Rows(source, task, sink), _Told(progress, total)
+    rows, heard = _Rows(source, task, sink), Told(progress, total)
     heard.add(0)
     try:
-        with _closing(engine.run(source.blocks(grid(total)), columns, heard.add)) as results:
-            for result in results:
-                honour()
-                rows.take(result)
+        for one in answered(blocks or source.blocks, engine, columns, task, grid(total), heard.add):
+            rows.take(one)
     except DeviceError as error:
-        if rows.done == len(rows.bad):
+        if rows.done == rows.bad.count:
             raise
         told = rows.give_up(total, _WHY.get(type(error), "the device failed"), record)
         raise type(error)(f"{error} {output} holds what was done: {told}.") from error
-    if rows.done != total:
-        raise InternalError(f"{rows.done:,} of {total:,} rows have come back.")
-    _refuse_nothing(rows.done, rows.bad)
+    refuse_nothing(rows.done, rows.bad)
     rows.commit(record)
-    seconds = {stage: spent - before.get(stage, 0.0) for stage, spent in engine.timings.items()}
-    seconds["write"] = rows.write_seconds
-    wall_seconds = time.perf_counter() - started
-    return Tally(rows.done, tuple(rows.bad), rows.longest, seconds, wall_seconds, peak_bytes())
+    seconds = {**spent_since(before, engine.timings), "write": rows.write_seconds}
+    return Tally(rows.done, rows.bad, rows.longest, seconds, time.perf_counter() - started, peak_bytes())
+
+
+def spent_since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by stage between two looks at an engine's timings."""
+    return {stage: spent - before.get(stage, 0.0) for stage, spent in now.items()}
 
 
 @dataclass(slots=True)
@@ -152,15 +231,15 @@ class _Rows:
     task: Task
     sink: Sink
     done: int = 0
-    bad: list[BadCell] = field(default_factory=list)
+    bad: BadCells = field(default_factory=BadCells)
     longest: int = 0
     width: int = 0
     write_seconds: float = 0.0
 
-    def take(self, result: Result) -> None:
+    def take(self, one: Answered) -> None:
         """The next rows, which the model has answered."""
-        self._write(self.task(result))
-        self.longest = max(self.longest, int(result.lengths.max(initial=0)))
+        self._write(one.part)
+        self.longest = max(self.longest, one.longest)
 
     def give_up(self, total: int, why: str, record: Callable[[int, int], Record]) -> str:
         """Finish the output without a result for all rows that are left; says which rows have one."""
@@ -175,24 +254,23 @@ class _Rows:
     def commit(self, record: Callable[[int, int], Record]) -> None:
         """Finish the output."""
         started = time.perf_counter()
-        facts = record(self.done, len(self.bad))
+        facts = record(self.done, self.bad.count)
         honour()
         with deferred():  # an output may be several files, and all or none of them shall appear
             self.sink.commit(facts)
         self.write_seconds += time.perf_counter() - started
 
     def _write(self, part: Part) -> None:
-        if part.first_row != self.done:
-            raise InternalError(f"Row {part.first_row} came where row {self.done} was due.")
         started = time.perf_counter()
         self.sink.write(part)
         self.write_seconds += time.perf_counter() - started
-        self.bad += _bad_cells(part, self.source)
+        if any(part.reasons):
+            self.bad.add(part.first_row, part.reasons, self.source.cell_names(part.first_row, part.stop))
         self.done, self.width = self.done + part.n_cells, part.vectors.shape[1]
 
 
 @dataclass(slots=True)
-class _Told:
+class Told:
     """How many cells the caller has been told are done."""
 
     progress: Progress | None
@@ -200,9 +278,16 @@ class _Told:
     done: int = 0
 
     def add(self, cells: int) -> None:
+        """So many more are done."""
         self.done += cells
         if self.progress is not None:
             self.progress(self.done, self.total)
+
+
+def _noted(spans: Iterable[range], asked: deque[range]) -> Iterator[range]:
+    for span in spans:
+        asked.append(span)
+        yield span
 
 
 @contextmanager
@@ -216,21 +301,11 @@ def _closing(results: Iterator[Result]) -> Iterator[Iterator[Result]]:
             close()
 
 
-def _bad_cells(part: Part, source: CellSource) -> list[BadCell]:
-    rows = [i for i, reason in enumerate(part.reasons) if reason]
-    if not rows:
-        return []
-    names = source.cell_names(part.first_row, part.first_row + part.n_cells)
-    return [BadCell(part.first_row + i, names[i], part.reasons[i]) for i in rows]
-
-
-def _refuse_nothing(n_cells: int, bad: list[BadCell]) -> None:
-    if len(bad) < n_cells:
+def refuse_nothing(n_cells: int, bad: BadCells) -> None:
+    """Raise `CellsError` when no cell has a result."""
+    if bad.count < n_cells:
         return
-    reasons: dict[str, int] = {}
-    for cell in bad:
-        reasons[cell.reason] = reasons.get(cell.reason, 0) + 1
-    found = "; ".join(f"{count:,} x {reason}" for reason, count in sorted(reasons.items(), key=lambda item: -item[1]))
+    found = "; ".join(f"{count:,} x {reason}" for reason, count in bad.by_reason().items())
     raise CellsError(
         f"None of the {n_cells:,} cells has an embedding ({found}), so nothing was written. Check that the counts are "
         "where they were taken from (--layer, layer=...), and that the gene names are the right ones (--gene-col, "

@@ -16,7 +16,7 @@ from scgpt_infer.labelled import joined, taken
 from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.source import Stored
 from scgpt_runtime.cells import CellBlock
-from scgpt_runtime.engine import RANGE_ROWS
+from scgpt_runtime.ranges import RANGE_ROWS
 
 __all__ = ["SomeRows"]
 

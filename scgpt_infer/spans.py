@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import OptionError
+from scgpt_runtime.ranges import RANGE_ROWS
 
 __all__ = ["Shard", "grid"]
 

@@ -1,17 +1,18 @@
-"""What one run did: `Summary` and `BadCell`, for people, for ``--json`` and for the file that was written.
+"""What one run did: `Summary`, with its `BadCell` rows, for people, for ``--json`` and for the file that was written.
 
 Plain values. It knows nothing of how they came about.
 """
 
 import json
 from collections import Counter
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
-__all__ = ["BAD_ROWS_IN_JSON", "BadCell", "Summary"]
+__all__ = ["LISTED", "BadCell", "BadCells", "Summary"]
 
-BAD_ROWS_IN_JSON = 1000
-"""Rows without an embedding that the JSON lists one by one; the counts by reason cover all of them."""
+LISTED = 1000
+"""Cells without a result that are kept one by one, the first of them; the counts by reason cover all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,44 @@ class BadCell:
     row: int
     name: str
     reason: str
+
+
+@dataclass(slots=True)
+class BadCells:
+    """Cells without a result, as they are found; millions of them take no more memory than a thousand.
+
+    Attributes
+    ----------
+    first
+        The first `LISTED` in the order in which they were found.
+    count
+        All of them.
+    reasons
+        Their number by reason.
+    """
+
+    first: list[BadCell] = field(default_factory=list)
+    count: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, first_row: int, reasons: Sequence[str], names: Sequence[str]) -> None:
+        """Take the bad ones of the cells from a row on: those with a reason."""
+        for place, reason in enumerate(reasons):
+            if not reason:
+                continue
+            if len(self.first) < LISTED:
+                self.first.append(BadCell(first_row + place, names[place], reason))
+            self.count += 1
+            self.reasons[reason] += 1
+
+    @classmethod
+    def of(cls, cells: Sequence[BadCell]) -> Self:
+        """So many that are known already."""
+        return cls(list(cells[:LISTED]), len(cells), Counter(cell.reason for cell in cells))
+
+    def by_reason(self) -> dict[str, int]:
+        """Their number by reason, the most frequent first."""
+        return dict(self.reasons.most_common())
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +76,12 @@ class Summary:
         Width of the embedding.
     n_cells, n_embedded
         Cells that were read, and those of them that have an embedding.
+    n_kept
+        Those that an earlier run of the same job had done, which was interrupted.
+    n_bad, reasons
+        Cells without an embedding, and their number by reason, the most frequent first.
     bad
-        The others, in row order.
+        The first 1,000 of them, in row order.
     n_genes, n_matched, match_fraction, gene_col, genes, match_report
         How the genes met the vocabulary.
     counts, values, counts_why
@@ -70,6 +113,9 @@ class Summary:
     dim: int
     n_cells: int
     n_embedded: int
+    n_kept: int
+    n_bad: int
+    reasons: dict[str, int]
     bad: tuple[BadCell, ...]
     n_genes: int
     n_matched: int
@@ -100,17 +146,8 @@ class Summary:
     hashes: dict[str, str]
     version: str
 
-    @property
-    def reasons(self) -> dict[str, int]:
-        """Number of cells without an embedding by reason, the most frequent first."""
-        return dict(Counter(cell.reason for cell in self.bad).most_common())
-
     def to_json(self) -> str:
         """One JSON object; of the bad rows at most the first 1,000, and the counts by reason of all."""
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        values["bad"] = [
-            {"row": cell.row, "name": cell.name, "reason": cell.reason} for cell in self.bad[:BAD_ROWS_IN_JSON]
-        ]
-        values["n_bad"] = len(self.bad)
-        values["reasons"] = self.reasons
+        values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        values["bad"] = [{"row": cell.row, "name": cell.name, "reason": cell.reason} for cell in self.bad]
         return json.dumps(values, allow_nan=False, ensure_ascii=False, indent=2)

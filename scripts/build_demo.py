@@ -28,8 +28,9 @@ from scgpt_infer.compare import CompareOptions, compare
 from scgpt_infer.labelled import LabelledCells
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import CellBlock
-from scgpt_runtime.engine import RANGE_ROWS, Engine, EngineOptions
+from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.machine import cores, processor
+from scgpt_runtime.ranges import RANGE_ROWS
 from scgpt_runtime.vocab import match
 
 PRECISIONS = ("fp32", "fp16", "int8")

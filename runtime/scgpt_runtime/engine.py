@@ -28,15 +28,13 @@ from scgpt_runtime.instances import Instances
 from scgpt_runtime.manifest import GraphRecord, Manifest, TokenizerSettings, vector_id
 from scgpt_runtime.opening import open_best
 from scgpt_runtime.providers import ON_GPU, ProviderChoice
+from scgpt_runtime.ranges import RANGE_ROWS
 from scgpt_runtime.records import Sample, Ties
 from scgpt_runtime.runners import graph_for, open_head
 from scgpt_runtime.tokenizer import tokenize
 from scgpt_runtime.vocab import taking_part
 
-__all__ = ["RANGE_ROWS", "Engine", "EngineOptions", "check_feed"]
-
-RANGE_ROWS = 1024
-"""Rows of one range of the fixed grid that blocks lie on; no batch crosses a range."""
+__all__ = ["Engine", "EngineOptions", "check_feed"]
 
 _FED = ("ids", "values", "lengths", "offsets", "places", "firsts", "flags")
 _ENDS = ("lengths", "offsets")
@@ -242,6 +240,15 @@ class Engine:
     def batch_tokens(self) -> int:
         """Most tokens of a batch, padding included; where memory has run out, less than was asked for."""
         return self._plan.budget
+
+    @property
+    def length_step(self) -> int:
+        """Lengths of batches are multiples of this; more than 1 where what runs keeps something for each length."""
+        return self._plan.step
+
+    def narrow(self, instances: int) -> None:
+        """Answer at most so many batches at a time from now on: fewer workspaces fill. Answers stay as they are."""
+        self.choice = dataclasses.replace(self.choice, instances=min(instances, self.choice.instances))
 
     def batches(self, tokens: TokenBlock) -> list[AnyBatch]:
         """Cells of a block as batches that suit what runs, longest cells first."""

@@ -122,7 +122,7 @@ def run(words: list[str]) -> int:
 def explain(error: Exception) -> tuple[str, int]:
     """Message and exit code of an error that ended a command."""
     if isinstance(error, ScgptInferError):
-        return str(error), error.exit_code
+        return " ".join([str(error), *getattr(error, "__notes__", [])]), error.exit_code
     if isinstance(error, OSError) and error.errno is not None:
         where = f": {error.filename}" if error.filename else ""
         remedy = ". Make room, or name another place with -o." if error.errno == errno.ENOSPC else ""

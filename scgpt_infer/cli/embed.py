@@ -3,14 +3,24 @@
 Reads the words and prints; `scgpt_infer.api` does the work.
 """
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from scgpt_infer.cli.options import cells_options, engine_options, json_option, model_option, path_type, quiet_option
+from scgpt_infer.cli.options import (
+    cells_options,
+    engine_options,
+    json_option,
+    model_option,
+    path_type,
+    quiet_option,
+    work_options,
+)
 from scgpt_infer.cli.progress import Progress, aloud, clock
-from scgpt_infer.options import EmbedOptions
+from scgpt_infer.options import CHOICES, EmbedOptions
+from scgpt_infer.work import WorkOptions
 
 if TYPE_CHECKING:
     from scgpt_infer.summary import Summary
@@ -34,10 +44,18 @@ Examples:
 @click.option("--in-place", is_flag=True, help="Add the embedding to the input .h5ad itself.")
 @click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
 @click.option("--key", help="Name under obsm.  [default: X_scGPT; X_scGPT_demo for demo]")
+@click.option(
+    "--dtype",
+    type=click.Choice(CHOICES["dtype"]),
+    default="float32",
+    show_default=True,
+    help="What vectors are stored as.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen and how long it would take; write nothing.")
 @cells_options
 @engine_options
+@work_options
 @quiet_option
 @json_option
 def command(
@@ -47,6 +65,7 @@ def command(
 
     A cell that cannot be embedded gets a row of NaN and is listed with its reason; it never ends the job.
     """
+    work = WorkOptions(**{one.name: settings.pop(one.name) for one in fields(WorkOptions) if one.name in settings})
     options = EmbedOptions(**settings)  # the remaining options are its fields, one to one
     if output is not None and options.in_place:
         raise click.UsageError("-o and --in-place do not go together: choose a new file, or the input itself.")
@@ -55,7 +74,7 @@ def command(
         return
     if output is None and not options.in_place:
         raise click.UsageError("Nowhere to write: give -o OUTPUT (.h5ad, .npy, .parquet or .csv), or --in-place.")
-    summary = _embed(cells, output, model, options, quiet)
+    summary = _embed(cells, output, model, options, work, quiet)
     if as_json:
         click.echo(summary.to_json())
     elif not quiet:
@@ -72,13 +91,15 @@ def preview(cells: Path, output: Path | None, model: str, options: EmbedOptions,
     click.echo(found.to_json() if as_json else found.report())
 
 
-def _embed(cells: Path, output: Path | None, model: str, options: EmbedOptions, quiet: bool) -> "Summary":
+def _embed(
+    cells: Path, output: Path | None, model: str, options: EmbedOptions, work: WorkOptions, quiet: bool
+) -> "Summary":
     from scgpt_infer import api
 
     if quiet:
-        return api.embed_file(cells, output, model, options)
+        return api.embed_file(cells, output, model, options, work=work)
     with Progress("embed") as progress:
-        return api.embed_file(cells, output, model, options, progress, say=aloud)
+        return api.embed_file(cells, output, model, options, progress, work=work, say=aloud)
 
 
 def report(summary: "Summary") -> str:
@@ -102,11 +123,11 @@ def report(summary: "Summary") -> str:
 
 def bad_cells(summary: "Summary") -> list[str]:
     """Lines about the cells without an embedding: how many by reason, then the first ones by name."""
-    if not summary.bad:
+    if not summary.n_bad:
         return []
-    lines = [f"{len(summary.bad):,} cells have no embedding (NaN):"]
+    lines = [f"{summary.n_bad:,} cells have no embedding (NaN):"]
     lines += [f"  {count:,} x {reason}" for reason, count in summary.reasons.items()]
     lines += [f"  row {cell.row} ({cell.name}): {cell.reason}" for cell in summary.bad[:SHOWN]]
-    if len(summary.bad) > SHOWN:
-        lines.append(f"  and {len(summary.bad) - SHOWN:,} more; --json lists them")
+    if summary.n_bad > SHOWN:
+        lines.append(f"  and {summary.n_bad - SHOWN:,} more; --json lists them")
     return lines

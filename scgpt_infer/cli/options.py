@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from scgpt_infer.options import CHOICES, MIN_MATCH
+from scgpt_infer.spans import Shard
 from scgpt_runtime.errors import OptionError
 
 __all__ = [
@@ -26,9 +27,11 @@ __all__ = [
     "names_option",
     "path_type",
     "quiet_option",
+    "resume_option",
     "several_options",
     "wanted_options",
     "words_of",
+    "work_options",
 ]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -155,6 +158,29 @@ _BATCHES = (
     ),
 )
 
+
+def _shard(context: click.Context, parameter: click.Parameter, told: str | None) -> Shard | None:
+    return None if told is None else Shard.parse(told)
+
+
+_RESUME = (
+    click.option(
+        "--resume/--no-resume",
+        default=True,
+        help="Go on with what an interrupted run of the same job has kept, or begin anew.  [default: --resume]",
+    ),
+)
+
+_WORK = (
+    click.option(
+        "--shard",
+        metavar="I/N",
+        callback=_shard,
+        help="Do one of N shares, 0/N to N-1/N, and keep its parts for `scgpt-infer merge`.",
+    ),
+    *_RESUME,
+)
+
 _TOKENS = (
     click.option("--max-length", type=click.IntRange(min=2), help="Most tokens of a cell.  [default: the bundle's]"),
     click.option("--seed", type=click.IntRange(min=0), help="Seed of ties and down-sampling.  [default: the bundle's]"),
@@ -194,6 +220,16 @@ def several_options(command: Decorated) -> Decorated:
 def batch_options(command: Decorated) -> Decorated:
     """Where the batch of each cell stands, and what unknown batches are taken for."""
     return _apply(_BATCHES, command)
+
+
+def work_options(command: Decorated) -> Decorated:
+    """How the work is done: the fields of `scgpt_infer.work.WorkOptions`."""
+    return _apply(_WORK, command)
+
+
+def resume_option(command: Decorated) -> Decorated:
+    """Whether an interrupted job is gone on with."""
+    return _apply(_RESUME, command)
 
 
 def wanted_options(command: Decorated) -> Decorated:

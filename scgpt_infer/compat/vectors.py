@@ -58,7 +58,9 @@ def through(
         if sink.record:  # rows were done before
             error.finished = sink.vectors
         raise
-    if tally.bad:
-        first = tally.bad[0]
-        tell(f"{len(tally.bad):,} of {tally.n_cells:,} cells have no vector; the first is {first.name}: {first.reason}")
+    if tally.bad.count:
+        first = tally.bad.first[0]
+        tell(
+            f"{tally.bad.count:,} of {tally.n_cells:,} cells have no vector; the first is {first.name}: {first.reason}"
+        )
     return sink

@@ -28,6 +28,7 @@ from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import destination
 from scgpt_infer.readers import CellSource
 from scgpt_infer.run import Progress, Tally, peak_bytes
+from scgpt_infer.summary import BadCells
 from scgpt_infer.wanted import WantedGenes, wanted_genes
 from scgpt_infer.writers.sink import Record
 from scgpt_runtime.bundle import Bundle
@@ -239,7 +240,7 @@ class _Job:
 
     def _summary(self, path: Path, record: Record, seen: Seen, n_rows: int, ids: list[int]) -> GeneSummary:
         wall = time.perf_counter() - self.started
-        tally = Tally(seen.n_cells, tuple(seen.bad), seen.longest, self.engine.timings, wall, peak_bytes())
+        tally = Tally(seen.n_cells, BadCells.of(seen.bad), seen.longest, self.engine.timings, wall, peak_bytes())
         without = int(np.count_nonzero(self.groups.codes < 0))
         tokens = self.engine.vocabulary.tokens
         lacking = () if self.wanted.all else self.wanted.ids[~np.isin(self.wanted.ids, ids)].tolist()

@@ -16,8 +16,8 @@ from scgpt_infer.imputation.asked import Hide
 from scgpt_infer.imputation.scale import edges_of
 from scgpt_infer.integration.answering import with_labels
 from scgpt_runtime.cells import CellBlock, CellFault, TokenBlock
-from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.manifest import TokenizerSettings
+from scgpt_runtime.ranges import RANGE_ROWS
 from scgpt_runtime.tokenizer import tokenize
 
 __all__ = ["Hiding", "Rows"]

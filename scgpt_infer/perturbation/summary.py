@@ -11,7 +11,7 @@ from typing import Any
 from scgpt_infer.evaluation.profiles import ProfileFigures
 from scgpt_infer.perturbation.judging import Judgement
 from scgpt_infer.sizes import size
-from scgpt_infer.summary import BAD_ROWS_IN_JSON, BadCell
+from scgpt_infer.summary import LISTED, BadCell
 
 __all__ = ["PerturbSummary"]
 
@@ -86,7 +86,7 @@ class PerturbSummary:
     def to_json(self) -> str:
         """One JSON object."""
         told: dict[str, Any] = asdict(self)
-        told["bad"] = [asdict(cell) for cell in self.bad[:BAD_ROWS_IN_JSON]]
+        told["bad"] = [asdict(cell) for cell in self.bad[:LISTED]]
         told["n_bad"] = len(self.bad)
         told["judgement"] = None if self.judgement is None else self.judgement.to_dict()
         return json.dumps(told, allow_nan=False, ensure_ascii=False, indent=2)

@@ -52,7 +52,7 @@ def test_a_limit_holds(embedded, toy_model, tmp_path, no_engine):
 def test_some_of_the_cells_keep_their_vectors(embedded, toy_model):
     some = ad.read_h5ad(embedded)[[7, 3, 900]].copy()
     answers = found(some, toy_model)
-    (result,) = answers.engine.run([], answers.columns, lambda cells: None)
+    (result,) = answers.engine.run(answers.blocks([range(3)]), answers.columns, lambda cells: None)
     np.testing.assert_array_equal(answers.vectors(result).vectors, some.obsm["X_scGPT"])
 
 

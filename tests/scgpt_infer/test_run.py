@@ -9,8 +9,8 @@ from scgpt_infer.run import run
 from scgpt_infer.tasks.embed import Embedding, embedding
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_runtime.cells import CellBlock, CellFault, Result
-from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import CellsError, InternalError
+from scgpt_runtime.ranges import RANGE_ROWS
 
 COLUMNS = np.arange(3)
 DIM = 4
@@ -81,13 +81,13 @@ def test_every_row_lands_in_its_place_as_a_unit_vector():
     assert sink.vectors.dtype == np.float32
     done = [0, 512, 1024, 1536, 2048, 2051, 2055]  # after each batch, and after each range
     assert told == [(cells, 2055) for cells in done]
-    assert (tally.n_cells, tally.longest, tally.bad) == (2055, 2056, ())
+    assert (tally.n_cells, tally.longest, tally.bad.count) == (2055, 2056, 0)
 
 
 def test_bad_cells_are_nan_and_listed_with_row_name_and_reason():
     tally, sink, _ = go(FakeEngine({3: CellFault.NAN, 1500: CellFault.NEGATIVE}))
     assert np.flatnonzero(np.isnan(sink.vectors).all(axis=1)).tolist() == [3, 1500]
-    assert [(cell.row, cell.name, cell.reason) for cell in tally.bad] == [
+    assert [(cell.row, cell.name, cell.reason) for cell in tally.bad.first] == [
         (3, "cell-3", "a value is NaN"),
         (1500, "cell-1500", "a value is negative"),
     ]
@@ -118,7 +118,7 @@ def test_when_no_cell_has_an_embedding_nothing_is_written_and_the_reasons_are_co
 def test_rows_that_do_not_come_back_are_our_fault():
     with pytest.raises(InternalError, match="This is a bug"):
         go(FakeEngine(keep=lambda block: block.first_row != 1024))
-    with pytest.raises(InternalError, match="1,024 of 2,055 rows"):
+    with pytest.raises(InternalError, match="Rows 1024 to 2047 have not come back"):
         go(FakeEngine(keep=lambda block: block.first_row == 0))
 
 

@@ -1,0 +1,217 @@
+"""The account of a job's work in the folder of its parts: `Ledger`, which ranges are done and which are missing.
+
+Resume, retry and shard are one idea: whoever opens the folder does what is missing of its share. It knows no engine and
+no format of results.
+"""
+
+import fnmatch
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from scgpt_infer.ledger.lock import Lock
+from scgpt_infer.ledger.marks import Mark, append, read_marks
+from scgpt_infer.ledger.parts import Kept, part_path, write_part
+from scgpt_infer.ledger.plan import PLAN, Plan
+from scgpt_infer.spans import Shard, grid
+from scgpt_infer.writers.sink import output_errors
+from scgpt_runtime.errors import OutputError
+
+__all__ = ["Ledger", "all_marks", "parts_folder"]
+
+_LEDGERS = "ledger*.jsonl"
+_OURS = ("part-*.npz", ".part-*.part", _LEDGERS, PLAN, f".{PLAN}.*.part", "lock*")
+"""Names of what a run of ours leaves in the folder."""
+
+
+def parts_folder(output: Path) -> Path:
+    """Where the parts of an output lie until it is whole."""
+    return output.with_name(f"{output.name}.parts")
+
+
+def all_marks(folder: Path) -> dict[int, Mark]:
+    """What all ledgers of a folder say is done, by first row; of a range that was done twice, the later mark."""
+    return {mark.first_row: mark for path in sorted(folder.glob(_LEDGERS)) for mark in read_marks(path)}
+
+
+class Ledger:
+    """The account of the work that one process, with its workers, does.
+
+    Attributes
+    ----------
+    folder
+        Of the parts.
+    plan
+        The work.
+    spans
+        The ranges that this process answers for, done or not.
+    marks
+        Those that are done, by first row.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, shard: Shard | None, lock: Lock) -> None:
+        self.folder, self.plan = folder, plan
+        whole = grid(plan.n_cells, plan.range_rows)
+        self.spans = whole if shard is None else [whole[number] for number in shard.of(len(whole))]
+        self._lock, self._path = lock, folder / _name("ledger", shard, ".jsonl")
+        self.marks = {
+            span.start: mark
+            for span, mark in _pairs(self.spans, all_marks(folder))
+            if mark.n_cells == len(span) and _is_there(part_path(folder, span.start), mark.size)
+        }
+        self.n_kept = sum(mark.n_cells for mark in self.marks.values())
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        folder: Path,
+        plan: Plan,
+        *,
+        shard: Shard | None = None,
+        resume: bool = True,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Iterator["Ledger"]:
+        """Open the account of some work, alone; where nothing is done when it is left, the folder goes.
+
+        Parameters
+        ----------
+        folder
+            Of the parts; made if it is not there.
+        plan
+            The work.
+        shard
+            The share that is answered for; None: all of it.
+        resume
+            Go on with what is there. Else it is removed.
+        say
+            Told of what a user may wait for, or wonder at.
+
+        Raises
+        ------
+        OutputError
+            Another process is at it, or what is there is other work.
+        """
+        with output_errors(folder):
+            folder.mkdir(exist_ok=True)
+        try:
+            with Lock.take(folder / _name("lock", shard), say=say) as lock:
+                if not resume:
+                    _begin_anew(folder, shard)
+                _agree(folder, plan)
+                ledger = cls(folder, plan, shard, lock)
+                try:
+                    yield ledger
+                finally:
+                    if not ledger.marks and shard is None:
+                        _clear(folder, but="lock")
+        finally:
+            with suppress(OSError):  # where anything is kept, or another shard is at work, it is not empty
+                folder.rmdir()
+
+    @property
+    def n_cells(self) -> int:
+        """Cells that this process answers for."""
+        return sum(map(len, self.spans))
+
+    @property
+    def n_done(self) -> int:
+        """Those of them that are done."""
+        return sum(mark.n_cells for mark in self.marks.values())
+
+    def missing(self) -> list[range]:
+        """Ranges that are not done, in order."""
+        return [span for span in self.spans if span.start not in self.marks]
+
+    @property
+    def told(self) -> str:
+        """What is kept, for messages."""
+        return (
+            f"{self.n_done:,} of {self.n_cells:,} cells are done and kept in {self.folder}: the same command goes on "
+            "from there."
+        )
+
+    def keep(self, kept: Kept, longest: int, batch_tokens: int) -> Mark:
+        """Write a part and mark its range; see `write_part`."""
+        with output_errors(self.folder):
+            mark = write_part(self.folder, kept, self.plan.dtype, longest, batch_tokens)
+        self.mark(mark)
+        return mark
+
+    def mark(self, mark: Mark) -> None:
+        """Enter a range whose part is on the disk."""
+        self._lock.check()
+        append(self._path, mark)
+        self.marks[mark.first_row] = mark
+
+    def in_order(self) -> list[Mark]:
+        """The marks of all ranges, in the order of their rows.
+
+        Raises
+        ------
+        OutputError
+            One is missing.
+        """
+        missing = self.missing()
+        if missing:
+            raise OutputError(f"Rows {missing[0].start:,} to {missing[0].stop - 1:,} are not done. {self.told}")
+        return [self.marks[span.start] for span in self.spans]
+
+    def remove(self) -> None:
+        """Take away the parts, which the output holds now."""
+        self.marks.clear()
+        _clear(self.folder, but="lock")
+
+
+def _name(word: str, shard: Shard | None, suffix: str = "") -> str:
+    return f"{word}{suffix}" if shard is None else f"{word}.{shard.index}-of-{shard.count}{suffix}"
+
+
+def _pairs(spans: Iterable[range], marks: dict[int, Mark]) -> Iterator[tuple[range, Mark]]:
+    return ((span, marks[span.start]) for span in spans if span.start in marks)
+
+
+def _is_there(path: Path, size: int) -> bool:
+    """Whether a part has its size; that its bytes are right shows when it is read."""
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _begin_anew(folder: Path, shard: Shard | None) -> None:
+    """Remove what an earlier run has left: of a shard, its own account alone."""
+    others = [path.name for path in folder.glob("lock*") if path.name != _name("lock", shard)]
+    if shard is None and others:
+        raise OutputError(
+            f"{folder} is in use by shards ({', '.join(sorted(others))}), so it cannot be begun anew (--no-resume). "
+            "End them, or remove the folder."
+        )
+    if shard is None:
+        _clear(folder, but="lock")
+        return
+    with suppress(FileNotFoundError):
+        (folder / _name("ledger", shard, ".jsonl")).unlink()
+
+
+def _agree(folder: Path, plan: Plan) -> None:
+    """Write the plan where there is none, and make sure that the one there is the same."""
+    if not (folder / PLAN).exists():
+        plan.write(folder)
+    found = Plan.read(folder).differences(plan)
+    if found:
+        raise OutputError(
+            f"{folder} holds the parts of other work: it has {'; '.join(found)}. Run with what it was begun with to go "
+            "on, or begin anew with --no-resume (resume=False), which removes them."
+        )
+
+
+def _clear(folder: Path, but: str) -> None:
+    """Remove what is ours."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
+        if name != but and any(fnmatch.fnmatch(name, pattern) for pattern in _OURS):
+            with suppress(FileNotFoundError):
+                (folder / name).unlink()

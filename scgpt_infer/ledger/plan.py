@@ -1,0 +1,135 @@
+"""What the work is that a ledger keeps account of: `Plan`, written once, and compared before anything is resumed.
+
+Plain values, as JSON. It knows no parts.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from scgpt_infer.ledger.origin import Origin
+from scgpt_infer.writers.sink import Column, beside, fsync, output_errors
+from scgpt_runtime.errors import OutputError
+
+__all__ = ["PLAN", "Plan"]
+
+PLAN = "plan.json"
+"""Name of the plan among the parts."""
+
+_FORMAT = 1
+
+_FREE = frozenset({"threads", "instances", "device", "batch_tokens", "n_cells", "n_without_embedding"})
+"""Facts of a run that two runs of the same work may differ in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The work.
+
+    Attributes
+    ----------
+    origin
+        The cells; None where they lie in no file.
+    n_cells, range_rows
+        Rows, and how many of them a range of the grid has.
+    dim, dtype
+        Numbers of a vector, and what they are stored as.
+    key, prefix, kind
+        See `Target`.
+    facts
+        Of the run, as they go with the result.
+    asked
+        Everything that was asked for and can change a row.
+    columns
+        See `Target`.
+    """
+
+    origin: Origin | None
+    n_cells: int
+    range_rows: int
+    dim: int
+    dtype: str
+    key: str
+    prefix: str
+    kind: str
+    facts: dict[str, str | int | float]
+    asked: dict[str, Any] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
+
+    @property
+    def n_ranges(self) -> int:
+        """Ranges of the grid."""
+        return -(-self.n_cells // self.range_rows)
+
+    def differences(self, other: "Plan") -> list[str]:
+        """How another plan differs from this one, in words; empty: it is the same work."""
+        ours, theirs = self._flat(), other._flat()
+        return [
+            f"{name} {_short(ours.get(name))} instead of {_short(theirs.get(name))}"
+            for name in sorted({*ours, *theirs})
+            if ours.get(name) != theirs.get(name)
+        ]
+
+    def _flat(self) -> dict[str, Any]:
+        whole = json.loads(self.to_json())
+        whole["columns"] = json.dumps(whole["columns"])
+        facts, asked = whole.pop("facts"), whole.pop("asked")
+        whole.pop("origin")
+        told = {} if self.origin is None else {**self.origin.told(), "time of the input": self.origin.modified}
+        return {**whole, **asked, **{name: value for name, value in facts.items() if name not in _FREE}, **told}
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps({"format": _FORMAT, **asdict(self)}, ensure_ascii=False, indent=1)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The plan of a folder of parts.
+
+        Raises
+        ------
+        OutputError
+            There is none, or one that cannot be read.
+        """
+        path = folder / PLAN
+        try:
+            told: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise OutputError(
+                f"{folder} has no {PLAN}, so it is no folder of parts. Name one that scgpt-infer made (OUTPUT.parts)."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{path} cannot be read: {error}. Remove the folder and begin anew.") from error
+        if told.get("format") != _FORMAT:
+            raise OutputError(
+                f"{path} has the format {told.get('format')}; this version knows {_FORMAT}. Finish the work with the "
+                "version that began it, or remove the folder and begin anew."
+            )
+        values = {name: value for name, value in told.items() if name != "format"}
+        origin = values.pop("origin")
+        columns = tuple(Column(one["name"], tuple(one["words"])) for one in values.pop("columns"))
+        if origin is not None:
+            origin = Origin(**{**origin, "paths": tuple(origin["paths"]), "names": tuple(origin["names"])})
+        return cls(origin=origin, columns=columns, **values)
+
+    def write(self, folder: Path) -> None:
+        """Write it into a folder that has none; where another process was quicker, its plan stays."""
+        path = folder / PLAN
+        with output_errors(path), beside(path) as temporary:
+            temporary.write_text(self.to_json() + "\n", encoding="utf-8")
+            fsync(temporary)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return
+            except OSError:  # no links on this disk
+                os.replace(temporary, path)
+            fsync(folder)
+
+
+def _short(value: object) -> str:
+    words = str(value)
+    return words if len(words) <= 60 else f"{words[:57]}..."
