@@ -19,6 +19,7 @@ ScgptInferError
 │   └── DeviceError            a device failed at its work; exit code 3
 │       ├── DeviceMemoryError      a batch does not fit into its memory
 │       └── DeviceLostError        a GPU stopped working
+├── WorkerError                workers are lost again and again; exit code 3
 ├── ParityError                a figure is outside its limit; exit code 3
 └── InternalError              only we can cause it; exit code 1
 
@@ -47,6 +48,7 @@ __all__ = [
     "ReferenceMismatchError",
     "ReferenceTooNewError",
     "ScgptInferError",
+    "WorkerError",
 ]
 
 
@@ -147,6 +149,12 @@ class DeviceMemoryError(DeviceError):
 
 class DeviceLostError(DeviceError):
     """A GPU stopped working while it was used; the process cannot use it again."""
+
+
+class WorkerError(ScgptInferError):
+    """Workers of a job are lost again and again: killed, out of memory, or crashed; what is done is kept."""
+
+    exit_code = 3
 
 
 class ParityError(ScgptInferError):
