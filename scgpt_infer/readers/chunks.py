@@ -104,7 +104,7 @@ class Inflated:
         joined = whole if len(self.chunks) > 1 else 0
         # Of the chunks in work there are the stored bytes and, of shuffled ones, the planes; the last band is kept.
         in_work = min(self._work_bytes, whole) * (2 if self._shuffles else 1)
-        return 4 * band + joined + in_work
+        return int(4 * band + joined + in_work)
 
     def _joined(self, chunks: NDArray[Any], n_bands: int) -> NDArray[Any]:
         """Chunks put side by side; a view where they are those of a vector."""

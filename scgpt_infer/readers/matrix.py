@@ -172,7 +172,7 @@ class DenseRows:
         n_rows = min(n_rows, self.shape[0])
         slab = min(n_rows, self._slab_rows) * self.shape[1] * itemsize
         converted = 0 if self._array.dtype == np.float32 else slab * 4 // itemsize
-        return slab + converted + beside(self._array, slab) + 8 * n_rows * widest
+        return int(slab + converted + beside(self._array, slab) + 8 * n_rows * widest)
 
     def close(self) -> None:
         """Nothing to give back."""
