@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from scgpt_infer.options import CHOICES, MIN_MATCH
+from scgpt_infer.sizes import bytes_of
 from scgpt_infer.spans import Shard
 from scgpt_runtime.errors import OptionError
 
@@ -163,6 +164,10 @@ def _shard(context: click.Context, parameter: click.Parameter, told: str | None)
     return None if told is None else Shard.parse(told)
 
 
+def _memory(context: click.Context, parameter: click.Parameter, told: str | None) -> int | None:
+    return None if told is None else bytes_of(told)
+
+
 _RESUME = (
     click.option(
         "--resume/--no-resume",
@@ -179,6 +184,25 @@ _WORK = (
         help="Do one of N shares, 0/N to N-1/N, and keep its parts for `scgpt-infer merge`.",
     ),
     *_RESUME,
+    click.option(
+        "--memory",
+        metavar="SIZE",
+        callback=_memory,
+        help="Most memory of all processes together, such as 8GiB; the least that works is said.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        help="Processes that share the work, and the cores or GPUs.  [default: one; with --device all one a device]",
+    ),
+    click.option(
+        "--ray",
+        is_flag=False,
+        flag_value="auto",
+        metavar="[ADDRESS]",
+        help="Share the work on a Ray cluster: that of RAY_ADDRESS or this machine, or the one at ADDRESS.",
+    ),
+    click.option("--strict", is_flag=True, help="A file of several that cannot be read ends the job."),
 )
 
 _TOKENS = (

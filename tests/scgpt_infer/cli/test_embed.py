@@ -30,7 +30,7 @@ def test_the_options_are_those_of_the_api_with_the_same_defaults():
     options = {name: value for name, value in parsed.items() if name not in own}
     fields = [*dataclasses.fields(EmbedOptions), *dataclasses.fields(WorkOptions)]
     assert options == {field.name: field.default for field in fields if field.name in options}
-    assert {field.name for field in dataclasses.fields(EmbedOptions)} <= set(options)
+    assert {field.name for field in fields} == set(options)
 
 
 def test_a_file_is_embedded_and_said_to_be(toy_model, toy_h5ad, tmp_path, capsys):
