@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from scgpt_infer.readers.shards import shards_of
+
 __all__ = ["Group", "ZarrArray", "ZarrGroup", "is_array"]
 
 # Values and row numbers of a sparse matrix, and names, are not all zero or empty over so many; zarr reads a chunk that
@@ -43,6 +45,7 @@ class ZarrArray:
         self.chunks: tuple[int, ...] = tuple(array.chunks)
         self.attrs: Mapping[str, Any] = array.attrs.asdict()
         self._array, self._is_full = array, is_full
+        self._shards = shards_of(array)
         self._kept: tuple[int, NDArray[Any]] | None = None  # first row of a band of chunks, and the band
 
     def __getitem__(self, where: Any, /) -> Any:
@@ -70,7 +73,8 @@ class ZarrArray:
     def _read(self, low: int, high: int) -> NDArray[Any]:
         step = self.chunks[0]
         first, last = low // step * step, (high - 1) // step * step
-        rows: NDArray[Any] = np.asarray(self._array[first : min(last + step, self.shape[0])])
+        stored = self._array if self._shards is None else self._shards
+        rows: NDArray[Any] = np.asarray(stored[first : min(last + step, self.shape[0])])
         if self._is_full:
             self._check_there(rows)
         self._kept = (last, rows[last - first :].copy() if last > first else rows)
