@@ -4,25 +4,21 @@ Resume, retry and shard are one idea: whoever opens the folder does what is miss
 no format of results.
 """
 
-import fnmatch
-import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scgpt_infer.ledger.lock import Lock
 from scgpt_infer.ledger.marks import Mark, append, read_marks
-from scgpt_infer.ledger.parts import Kept, part_path, write_part
-from scgpt_infer.ledger.plan import PLAN, Plan
+from scgpt_infer.ledger.parts import Kept, is_there, write_part
+from scgpt_infer.ledger.plan import Plan
+from scgpt_infer.ledger.readying import LEDGERS, empty, make_ready, name_of
 from scgpt_infer.spans import Shard, grid
 from scgpt_infer.writers.sink import output_errors
 from scgpt_runtime.errors import OutputError
 
 __all__ = ["Ledger", "all_marks", "parts_folder"]
-
-_LEDGERS = "ledger*.jsonl"
-_OURS = ("part-*.npz", ".part-*.part", _LEDGERS, PLAN, f".{PLAN}.*.part", "lock*")
-"""Names of what a run of ours leaves in the folder."""
 
 
 def parts_folder(output: Path) -> Path:
@@ -32,7 +28,7 @@ def parts_folder(output: Path) -> Path:
 
 def all_marks(folder: Path) -> dict[int, Mark]:
     """What all ledgers of a folder say is done, by first row; of a range that was done twice, the later mark."""
-    return {mark.first_row: mark for path in sorted(folder.glob(_LEDGERS)) for mark in read_marks(path)}
+    return {mark.first_row: mark for path in sorted(folder.glob(LEDGERS)) for mark in read_marks(path)}
 
 
 class Ledger:
@@ -54,11 +50,11 @@ class Ledger:
         self.folder, self.plan = folder, plan
         whole = grid(plan.n_cells, plan.range_rows)
         self.spans = whole if shard is None else [whole[number] for number in shard.of(len(whole))]
-        self._lock, self._path = lock, folder / _name("ledger", shard, ".jsonl")
+        self._lock, self._path = lock, folder / name_of("ledger", shard, ".jsonl")
         self.marks = {
             span.start: mark
             for span, mark in _pairs(self.spans, all_marks(folder))
-            if mark.n_cells == len(span) and _is_there(part_path(folder, span.start), mark.size)
+            if mark.n_cells == len(span) and is_there(folder, mark)
         }
         self.n_kept = sum(mark.n_cells for mark in self.marks.values())
 
@@ -93,19 +89,15 @@ class Ledger:
         OutputError
             Another process is at it, or what is there is other work.
         """
-        with output_errors(folder):
-            folder.mkdir(exist_ok=True)
         try:
-            with Lock.take(folder / _name("lock", shard), say=say) as lock:
-                if not resume:
-                    _begin_anew(folder, shard)
-                _agree(folder, plan)
+            with Lock.take(folder / name_of("lock", shard), say=say) as lock:
+                make_ready(folder, plan, shard, resume, say)
                 ledger = cls(folder, plan, shard, lock)
                 try:
                     yield ledger
                 finally:
                     if not ledger.marks and shard is None:
-                        _clear(folder, but="lock")
+                        empty(folder)
         finally:
             with suppress(OSError):  # where anything is kept, or another shard is at work, it is not empty
                 folder.rmdir()
@@ -161,57 +153,8 @@ class Ledger:
     def remove(self) -> None:
         """Take away the parts, which the output holds now."""
         self.marks.clear()
-        _clear(self.folder, but="lock")
-
-
-def _name(word: str, shard: Shard | None, suffix: str = "") -> str:
-    return f"{word}{suffix}" if shard is None else f"{word}.{shard.index}-of-{shard.count}{suffix}"
+        empty(self.folder)
 
 
 def _pairs(spans: Iterable[range], marks: dict[int, Mark]) -> Iterator[tuple[range, Mark]]:
     return ((span, marks[span.start]) for span in spans if span.start in marks)
-
-
-def _is_there(path: Path, size: int) -> bool:
-    """Whether a part has its size; that its bytes are right shows when it is read."""
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
-
-
-def _begin_anew(folder: Path, shard: Shard | None) -> None:
-    """Remove what an earlier run has left: of a shard, its own account alone."""
-    others = [path.name for path in folder.glob("lock*") if path.name != _name("lock", shard)]
-    if shard is None and others:
-        raise OutputError(
-            f"{folder} is in use by shards ({', '.join(sorted(others))}), so it cannot be begun anew (--no-resume). "
-            "End them, or remove the folder."
-        )
-    if shard is None:
-        _clear(folder, but="lock")
-        return
-    with suppress(FileNotFoundError):
-        (folder / _name("ledger", shard, ".jsonl")).unlink()
-
-
-def _agree(folder: Path, plan: Plan) -> None:
-    """Write the plan where there is none, and make sure that the one there is the same."""
-    if not (folder / PLAN).exists():
-        plan.write(folder)
-    found = Plan.read(folder).differences(plan)
-    if found:
-        raise OutputError(
-            f"{folder} holds the parts of other work: it has {'; '.join(found)}. Run with what it was begun with to go "
-            "on, or begin anew with --no-resume (resume=False), which removes them."
-        )
-
-
-def _clear(folder: Path, but: str) -> None:
-    """Remove what is ours."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries]
-    for name in names:
-        if name != but and any(fnmatch.fnmatch(name, pattern) for pattern in _OURS):
-            with suppress(FileNotFoundError):
-                (folder / name).unlink()

@@ -53,7 +53,7 @@ class Lock:
         Parameters
         ----------
         path
-            Where it shall lie; its folder exists.
+            Where it shall lie; its folder is made where it is missing.
         beat
             Seconds from one raise of the counter to the next. The same for all who take this lock.
         patience
@@ -136,12 +136,17 @@ def clear(path: Path, *, patience: float = 30.0, say: Say = lambda line: None) -
 def _taken(path: Path, patience: float, say: Say) -> tuple[Holder, int]:
     """Put a lock of ours at the path, as soon as no other one is there; the holder and the open file."""
     holder = Holder.here()
-    while (handle := _placed(path, holder)) is None:
+    while True:
+        path.parent.mkdir(exist_ok=True)
+        try:
+            handle = _placed(path, holder)
+        except FileNotFoundError:
+            continue  # whoever was at work before has removed the folder just now
+        if handle is not None:
+            return holder, handle
         found = _read(path)
-        if found is None or not _abandoned(path, found, patience, say):
-            continue  # it was given back
-        _clear(path, found)
-    return holder, handle
+        if found is not None and _abandoned(path, found, patience, say):
+            _clear(path, found)
 
 
 def _placed(path: Path, holder: Holder) -> int | None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from scgpt_infer.ledger.marks import Mark
 from scgpt_infer.writers.sink import Part, beside, fsync
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["Kept", "decode", "encode", "part_path", "read_part", "write_part"]
+__all__ = ["Kept", "decode", "encode", "is_there", "part_path", "read_names", "read_part", "write_part"]
 
 _GROUPS = ("columns", "matrices", "tables")
 
@@ -122,6 +123,30 @@ def read_part(folder: Path, mark: Mark) -> Kept:
     if hashlib.sha256(data).hexdigest() != mark.sha256:
         raise OutputError(f"{path} is not the part that was written: its sha256 is not that of the ledger. {_REMEDY}")
     return decode(data)
+
+
+def read_names(folder: Path, mark: Mark) -> list[str]:
+    """Names of the cells of a mark's part; its other rows are neither read nor checked.
+
+    Raises
+    ------
+    OutputError
+        It cannot be read.
+    """
+    path = part_path(folder, mark.first_row)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return _words(arrays["names"])
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise OutputError(f"{path} cannot be read: {error}. {_REMEDY}") from error
+
+
+def is_there(folder: Path, mark: Mark) -> bool:
+    """Whether the part of a mark has its size; that its bytes are right shows when it is read."""
+    try:
+        return part_path(folder, mark.first_row).stat().st_size == mark.size
+    except OSError:
+        return False
 
 
 _REMEDY = "Remove it and run the same command again: its rows are done anew."

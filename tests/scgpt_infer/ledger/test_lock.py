@@ -217,3 +217,20 @@ def test_a_lock_of_another_name_is_cleared_when_nobody_is_at_work_and_refused_el
         process.kill()
         clear(path, patience=60.0)
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_folder_that_goes_with_the_lock_of_another_is_made_again(tmp_path, monkeypatch):
+    folder, link = tmp_path / "parts", os.link
+    (folder / "lock").parent.mkdir()
+
+    def gone_before(private, path):
+        monkeypatch.setattr(os, "link", link)
+        private.unlink()
+        folder.rmdir()
+        link(private, path)
+
+    monkeypatch.setattr(os, "link", gone_before)
+    with take(folder / "lock") as lock:
+        lock.check()
+    with pytest.raises(OutputError), take(tmp_path / "no" / "such" / "lock"):
+        pytest.fail("there is no folder for the folder")
