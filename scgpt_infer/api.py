@@ -3,6 +3,7 @@
 Each opens what it needs (cells, then model, then output), makes a `scgpt_infer.job.Job` of it, and closes it again.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from scgpt_infer.options import MIN_MATCH, CellsIn, EmbedOptions, Genes, Precisi
 from scgpt_infer.output import check_key, destination
 from scgpt_infer.preview import Preview
 from scgpt_infer.run import Progress
+from scgpt_infer.scale.errand import EmbedErrand
+from scgpt_infer.scale.opening import crew_of, shared
 from scgpt_infer.summary import Summary
 from scgpt_infer.work import WorkOptions
 
@@ -135,7 +138,7 @@ def embed_file(
     progress
         Told the cells done and the cells in all.
     work
-        How the work is done: all of it or a share, anew or from what is kept.
+        How the work is done: all of it or a share, anew or from what is kept, by this process or by several.
     cache_dir, say
         See `Model.open`.
 
@@ -145,8 +148,14 @@ def embed_file(
         See `scgpt_infer.errors`. However the job ends, no partial file has the final name.
     """
     path = destination(Path(cells), output, options)
-    with cells_of(cells, options) as source, Model.open(model, options, cache_dir=cache_dir, say=say) as opened:
-        return opened.job(source).into_file(path, progress, work=work)
+    several = shared(work, options)
+    with (
+        cells_of(cells, options) as source,
+        Model.open(model, options, cache_dir=cache_dir, say=say, when_needed=several) as opened,
+        crew_of(EmbedErrand.of(cells, model, opened), work, say) if several else nullcontext() as crew,
+    ):
+        job = opened.job(source, engine=None if crew is None else crew.engine())
+        return job.into_file(path, progress, work=work, filler=crew)
 
 
 def annotate(

@@ -5,18 +5,45 @@ In: bundle, engine, source, gene match, options. It computes nothing of its own.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from scgpt_infer import __version__
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import CellSource
-from scgpt_infer.run import Tally
+from scgpt_infer.readers.source import SetOfFiles
+from scgpt_infer.run import Answering, Tally
 from scgpt_infer.summary import Summary
 from scgpt_infer.writers.sink import Record
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.engine import Engine
+from scgpt_runtime.manifest import TokenizerSettings
+from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.vocab import GeneMatch
 
-__all__ = ["Facts"]
+__all__ = ["Facts", "Ran"]
+
+
+class Ran(Answering, Protocol):
+    """What is told of an engine, this process's or that of workers; see `scgpt_runtime.engine.Engine`."""
+
+    @property
+    def choice(self) -> ProviderChoice:
+        """Provider, precision, instances and threads, and why."""
+        ...
+
+    @property
+    def settings(self) -> TokenizerSettings:
+        """Tokenizer settings in force."""
+        ...
+
+    @property
+    def vector_id(self) -> str:
+        """Id of the vectors that it makes."""
+        ...
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most tokens of a batch."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +51,7 @@ class Facts:
     """All that took part in a run."""
 
     bundle: Bundle
-    engine: Engine
+    engine: Ran
     source: CellSource
     match: GeneMatch
     options: EmbedOptions
@@ -34,12 +61,17 @@ class Facts:
         """Name of the embedding under ``obsm``."""
         return self.options.key or self.bundle.manifest.key
 
+    @property
+    def _files(self) -> SetOfFiles | None:
+        return self.source if isinstance(self.source, SetOfFiles) else None
+
     def record(self, n_cells: int, n_bad: int) -> Record:
         """Flat facts for ``uns``, JSON and Parquet metadata: enough to know which vectors can be compared.
 
         Nothing in it depends on when or how fast the run was.
         """
         manifest, choice, settings = self.bundle.manifest, self.engine.choice, self.engine.settings
+        files = self._files
         return {
             "version": __version__,
             "model": manifest.name,
@@ -71,6 +103,7 @@ class Facts:
             "match_fraction": self.match.fraction,
             "n_cells": n_cells,
             "n_without_embedding": n_bad,
+            **({"n_files": len(files.paths), "n_bad_files": len(files.bad_files())} if files else {}),
         }
 
     def summary(self, tally: Tally, output: Path | None) -> Summary:
@@ -120,4 +153,5 @@ class Facts:
                 **{f"source/{name}": digest for name, digest in sorted(manifest.source.items())},
             },
             version=__version__,
+            bad_files=() if self._files is None else self._files.bad_files(tally.bad.reasons),
         )

@@ -14,7 +14,7 @@ from scgpt_infer import models
 from scgpt_infer.abilities import require
 from scgpt_infer.annotating import Annotated, AnnotateOptions, Labels, open_labels
 from scgpt_infer.answers import Answers, computed, stored
-from scgpt_infer.facts import Facts
+from scgpt_infer.facts import Facts, Ran
 from scgpt_infer.job import Job, check_inplace
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import check_key, destination, disk
@@ -212,9 +212,9 @@ class Model:
 
     # What the calls of `scgpt_infer.api` share with the methods above: they open the cells before the model.
 
-    def job(self, source: CellSource, *, reuse: bool = False) -> Job:
-        """The job of embedding the cells of an open source."""
-        answers = self._answers(source, reuse=reuse)
+    def job(self, source: CellSource, *, reuse: bool = False, engine: Ran | None = None) -> Job:
+        """The job of embedding the cells of an open source; `engine` runs the model in place of this one's own."""
+        answers = self._answers(source, reuse=reuse, engine=engine)
         return Job(source, answers, Embedding(answers.vectors), self.options)
 
     def labels(self, how: AnnotateOptions) -> Labels:
@@ -234,17 +234,17 @@ class Model:
         room = None if path is None else disk(job.checked_target(path))
         return look(facts, job.n_cells, None if path is None else str(path), room)
 
-    def _answers(self, source: CellSource, *, reuse: bool) -> Answers:
+    def _answers(self, source: CellSource, *, reuse: bool, engine: Ran | None = None) -> Answers:
         found = stored(source, self.bundle, self.options) if reuse else None
-        return found or computed(self._facts(source))
+        return found or computed(self._facts(source, engine))
 
-    def _facts(self, source: CellSource) -> Facts:
+    def _facts(self, source: CellSource, engine: Ran | None = None) -> Facts:
         if self.options.gene_col is not None:
             source.gene_column(self.options.gene_col)
         match = choose(
             source.gene_names, self._vocabulary, self.options.genes, self.options.gene_col, self.options.min_match
         )
-        return Facts(self.bundle, self.engine, source, match, self.options)
+        return Facts(self.bundle, engine or self.engine, source, match, self.options)
 
 
 def cells_of(cells: "AnnData | Path | str", options: EmbedOptions, room: ReadingRoom = ROOM) -> CellSource:

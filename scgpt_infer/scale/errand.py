@@ -1,0 +1,107 @@
+"""What travels to a worker: paths and options, of which it makes the job itself. `Errand`, `EmbedErrand`.
+
+It opens cells and models by the same doors as a run in one process. It knows no transport.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from scgpt_infer.job import Job
+from scgpt_infer.model import Model, Say, cells_of
+from scgpt_infer.options import EmbedOptions
+from scgpt_infer.scale.seats import Seat
+from scgpt_runtime.manifest import Manifest
+from scgpt_runtime.providers import ProviderChoice
+
+__all__ = ["EmbedErrand", "Errand"]
+
+
+class Errand(Protocol):
+    """Makes a job where a worker runs. It must be possible to pickle it."""
+
+    def open(self, seat: Seat, say: Say) -> AbstractContextManager[Job]:
+        """The job, open for as long as the context lasts.
+
+        Parameters
+        ----------
+        seat
+            What the worker has of its machine.
+        say
+            Told of steps that take time.
+        """
+        ...
+
+    @property
+    def options(self) -> EmbedOptions:
+        """Of the job; provider, device, threads and instances are shared out among the workers."""
+        ...
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the model's bundle."""
+        ...
+
+    def settled(self, choice: ProviderChoice) -> "Errand":
+        """The same errand for workers that come later: what the first one has chosen is left open no more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedErrand:
+    """The errand of embedding the cells of a file.
+
+    Attributes
+    ----------
+    cells
+        Absolute path, or an address.
+    model
+        Absolute path of a bundle, or ``demo``.
+    options
+        Of the job.
+    manifest
+        Of the bundle.
+    cache_dir
+        Where measurements are kept; None: the user's cache folder on each machine.
+    """
+
+    cells: Path | str
+    model: Path | str
+    options: EmbedOptions
+    manifest: Manifest
+    cache_dir: Path | None = None
+
+    @classmethod
+    def of(cls, cells: Path | str, model: Path | str, opened: Model, cache_dir: Path | None = None) -> "EmbedErrand":
+        """The errand of a job that is about to be done.
+
+        Parameters
+        ----------
+        cells, model
+            As the user names them.
+        opened
+            The model; its engine is not needed.
+        cache_dir
+            See above.
+        """
+        bundle = opened.bundle
+        named = model if str(model) == "demo" else bundle.path.absolute()  # packages lie elsewhere on other machines
+        where = Path(cells).absolute() if Path(cells).exists() else cells
+        return cls(where, named, opened.options, bundle.manifest, cache_dir)
+
+    @contextmanager
+    def open(self, seat: Seat, say: Say) -> Iterator[Job]:
+        """See `Errand`."""
+        options = replace(self.options, device=seat.device, threads=seat.threads, instances=seat.instances)
+        with (
+            cells_of(self.cells, options) as source,
+            Model.open(self.model, options, cache_dir=self.cache_dir, say=say) as opened,
+        ):
+            yield opened.job(source)
+
+    def settled(self, choice: ProviderChoice) -> "EmbedErrand":
+        """See `Errand`."""
+        chosen: dict[str, Any] = {"provider": choice.provider, "precision": choice.precision}
+        return replace(self, options=replace(self.options, **chosen))
