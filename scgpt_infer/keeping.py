@@ -5,7 +5,7 @@ format and no model.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,7 +24,7 @@ from scgpt_infer.writers import Sink, Target, writer_of
 from scgpt_infer.writers.row_report import RowReport
 from scgpt_infer.writers.sink import Record
 
-__all__ = ["Alone", "Filled", "Filler", "bad_cells", "fill", "finish", "stop_if_asked"]
+__all__ = ["Alone", "Filled", "Filler", "bad_cells", "fill", "finish", "replay", "stop_if_asked"]
 
 Names = Callable[[int, int], list[str]]
 """Names of the cells of rows start to stop."""
@@ -117,6 +117,7 @@ def fill(ledger: Ledger, filler: Filler, progress: Progress | None = None) -> Fi
     heard = Told(progress, ledger.n_cells)
     heard.add(ledger.n_done)
     with telling(ledger):
+        stop_if_asked()
         return filler(ledger, heard.add)
 
 
@@ -158,27 +159,45 @@ def finish(ledger: Ledger, target: Target, record: Callable[[int, int], Record],
         bad = bad_cells(ledger, marks)
         ledger.remove()
         refuse_nothing(ledger.n_cells, bad)
+    parts = (read_part(ledger.folder, mark) for mark in marks)
+    with telling(ledger):
+        return replay(parts, target, {**record(ledger.n_cells, n_bad), "parts_sha256": digest(marks)}, also)
+
+
+def replay(parts: Iterable[Kept], target: Target, facts: Record, also: Sequence[Sink] = ()) -> BadCells:
+    """Write parts, which come in the order of their rows, into an output with its row report.
+
+    Parameters
+    ----------
+    parts
+        All rows of the output.
+    target
+        What the file shall hold.
+    facts
+        That go with the result.
+    also
+        Sinks that take the same rows.
+
+    Raises
+    ------
+    OutputError
+        The output cannot be written.
+    """
     bad = BadCells()
-    with (
-        telling(ledger),
-        finishing(),
-        writer_of(target.path).open(target) as sink,
-        RowReport.beside(target.path) as report,
-    ):
-        for mark in marks:
+    with finishing(), writer_of(target.path).open(target) as sink, RowReport.beside(target.path) as report:
+        for kept in parts:
             honour()
             stop_if_asked()
-            kept = read_part(ledger.folder, mark)
             for each in (sink, *also):
                 each.write(kept.part)
-            bad.add(mark.first_row, kept.part.reasons, kept.names)
-            report.add(mark.first_row, kept.part.reasons, kept.names)
-        facts = {**record(ledger.n_cells, n_bad), "parts_sha256": digest(marks)}
+            bad.add(kept.part.first_row, kept.part.reasons, kept.names)
+            report.add(kept.part.first_row, kept.part.reasons, kept.names)
+        report.settle()
         honour()
         with deferred():  # an output may be several files, and all or none of them shall appear
-            report.commit()
             for each in (sink, *also):
                 each.commit(facts)
+            report.commit()
     return bad
 
 

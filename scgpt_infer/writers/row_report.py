@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from scgpt_infer.writers.sink import beside, output_errors, sync
+from scgpt_infer.writers.sink import beside, fsync, output_errors, sync
 
 __all__ = ["RowReport", "report_path"]
 
@@ -52,6 +52,11 @@ class RowReport:
         with output_errors(self._final), self._temporary.open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(lines.getvalue())
         self._count += len(bad)
+
+    def settle(self) -> None:
+        """Bring it to the disk, so that little can go wrong when it is committed."""
+        with output_errors(self._final):
+            fsync(self._temporary)
 
     def commit(self) -> None:
         """Give it its name; where there are no bad cells, an earlier one goes."""
