@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from scgpt_infer import models
 from scgpt_infer.answers import computed
 from scgpt_infer.facts import Facts
 from scgpt_infer.job import Job
+from scgpt_infer.keeping import Filled, Filler
+from scgpt_infer.ledger.folder import Ledger
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import CellSource, open_cells
 from scgpt_infer.tasks.embed import Embedding
@@ -83,7 +86,7 @@ class Found:
     peak, pss
         Most memory of the process as the kernel marks it, and the most proportional set size that was seen; bytes.
     parts_bytes, output_bytes
-        On the disk: most at once while the run went on, and in the end.
+        On the disk: of all parts, and of the output.
     """
 
     seconds: float
@@ -116,22 +119,23 @@ def measured(order: Order) -> Found:
         options = EmbedOptions()
         facts = Facts(bundle, engine, source, choose(source.gene_names, engine.vocabulary), options)
         answers, path = computed(facts), Path(folder) / f"out{order.suffix}"
-        job, heard = Job(source, answers, Embedding(answers.vectors), options), _Heard()
-        with Watch(Path(f"{path}.parts")) as watch:
-            heard.started = time.perf_counter()
-            summary = job.into_file(path, heard)
-            seconds = time.perf_counter() - heard.started
+        job = Job(source, answers, Embedding(answers.vectors), options)
+        filler = _Timed(job.alone())
+        with Watch() as watch:
+            started = time.perf_counter()
+            summary = job.into_file(path, filler=filler)
+            seconds = time.perf_counter() - started
         used = os.times()
         return Found(
             seconds=seconds,
-            parts_seconds=heard.parts_seconds,
+            parts_seconds=filler.ended - started,
             processor_seconds=used.user + used.system,
             stages=summary.seconds,
             busy=clock.busy / seconds,
             tokens=clock.tokens / order.n_cells,
             peak=watch.peak,
             pss=watch.pss,
-            parts_bytes=watch.held,
+            parts_bytes=filler.bytes,
             output_bytes=sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file()),
         )
 
@@ -149,16 +153,17 @@ class _Counting(Clock):
         return tokens * self._token_seconds
 
 
-@dataclass(slots=True)
-class _Heard:
-    """When the last cell had been answered."""
+class _Timed:
+    """Notes when the last part was kept, and what all of them take on the disk."""
 
-    started: float = 0.0
-    parts_seconds: float = 0.0
+    def __init__(self, filler: Filler) -> None:
+        self._filler = filler
+        self.ended, self.bytes = 0.0, 0
 
-    def __call__(self, done: int, total: int) -> None:
-        if done == total and not self.parts_seconds:
-            self.parts_seconds = time.perf_counter() - self.started
+    def __call__(self, ledger: Ledger, tick: Callable[[int], None]) -> Filled:
+        found = self._filler(ledger, tick)
+        self.ended, self.bytes = time.perf_counter(), sum(mark.size for mark in ledger.marks.values())
+        return found
 
 
 def _source(order: Order, bundle: Bundle) -> CellSource:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.source import Stored
 from scgpt_runtime.cells import CellBlock
-from scgpt_runtime.engine import RANGE_ROWS
 from scgpt_runtime.errors import CellsError
+from scgpt_runtime.ranges import RANGE_ROWS
 
 __all__ = ["Rounds"]
 
