@@ -87,7 +87,7 @@ def honour() -> None:
 def finishing() -> Iterator[None]:
     """Let the first SIGTERM or SIGUSR1 that `catch` catches inside raise nothing: `asked_to_stop` tells of it.
 
-    A second one raises `Terminated`, as all do outside.
+    A second one raises `Terminated`, or for SIGUSR1 `Stopped`, as all do outside.
     """
     _finishing.append(True)
     try:
@@ -141,4 +141,6 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _as_error(number: int) -> BaseException:
-    return KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
+    if number == signal.SIGINT:
+        return KeyboardInterrupt()
+    return Stopped(number) if signal.Signals(number).name == "SIGUSR1" else Terminated(number)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scgpt_infer import interrupts
-from scgpt_infer.interrupts import Terminated, asked_to_stop, deferred, finishing, honour
+from scgpt_infer.interrupts import Stopped, Terminated, asked_to_stop, deferred, finishing, honour
 from scgpt_infer.writers import Part, Target, writer_of
 
 
@@ -32,7 +32,7 @@ def caught():
         (signal.SIGINT, KeyboardInterrupt),
         (signal.SIGTERM, Terminated),
         (signal.SIGHUP, Terminated),
-        (signal.SIGUSR1, Terminated),
+        (signal.SIGUSR1, Stopped),
     ],
 )
 def test_a_signal_inside_takes_effect_at_the_end(number, error):
