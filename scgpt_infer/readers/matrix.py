@@ -29,8 +29,8 @@ __all__ = [
     "to_float32",
 ]
 
-# What of a dense slab is looked at together.
-PIECE_BYTES = 1 << 20
+# What of a dense slab is looked at together: the places of its values take six times as much.
+PIECE_BYTES = 1 << 18
 # Values of indptr that are checked at once when a matrix is opened.
 CHECK_ROWS = 1 << 20
 # Neighbouring rows are read together for the sample: a chunk of a compressed file costs much more than a row of it.
@@ -172,7 +172,8 @@ class DenseRows:
         n_rows = min(n_rows, self.shape[0])
         slab = min(n_rows, self._slab_rows) * self.shape[1] * itemsize
         converted = 0 if self._array.dtype == np.float32 else slab * 4 // itemsize
-        return int(slab + converted + beside(self._array, slab) + 8 * n_rows * widest)
+        places = 6 * max(PIECE_BYTES, 4 * self.shape[1])
+        return int(slab + converted + beside(self._array, slab) + 8 * n_rows * widest + places)
 
     def close(self) -> None:
         """Nothing to give back."""
