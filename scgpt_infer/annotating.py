@@ -6,7 +6,7 @@ In: a bundle and `AnnotateOptions`. Out: a task for a `Job`, and the figures of 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -21,6 +21,7 @@ from scgpt_infer.readers import CellSource
 from scgpt_infer.run import Progress
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks.annotate import UNKNOWN, Annotation, Classifier, Labeller
+from scgpt_infer.work import WorkOptions
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.errors import BundleError, OptionError
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from scgpt_infer.evaluation import Evaluation
 
 __all__ = ["AnnotateOptions", "Annotated", "Labels", "open_labels"]
+
+_ALL = WorkOptions()
 
 CLASSIFIER_UNKNOWN_BELOW = 0.5
 """Where a classifier's best class has less than even odds, a cell is called unknown."""
@@ -191,7 +194,9 @@ class Labels:
         """
         self.check(str(answers.facts.record(0, 0)["vector_id"]))
         task = Annotation(self.labeller, self.how.top, self.unknown_below, answers.vectors)
-        return Job(source, answers, task, options, self.how.prefix, self.how.with_vectors)
+        return Job(
+            source, answers, task, options, self.how.prefix, self.how.with_vectors, asked={"how": asdict(self.how)}
+        )
 
     def into_memory(self, job: Job, cells: "AnnData | Path | str", inplace: bool) -> "AnnData":
         """Do the job in memory."""
@@ -199,12 +204,12 @@ class Labels:
             raise OptionError("truth is for files. Here, judge with scgpt_infer.evaluation.evaluate.")
         return job.into_memory(cells, inplace)[0]
 
-    def into_file(self, job: Job, path: Path, progress: Progress | None) -> Annotated:
+    def into_file(self, job: Job, path: Path, progress: Progress | None, work: WorkOptions = _ALL) -> Annotated:
         """Do the job into a file, and judge it where the right labels are known."""
         truth = _Truth.of(job, self.how, self.labeller.labels)  # what is wrong with it shows before the work
         label, confidence = job.task.columns[:2]
         kept = MemorySink.of(job.n_cells, None, (label, confidence))
-        summary = job.into_file(path, progress, kept)
+        summary = job.into_file(path, progress, kept, work)
         codes, sure = kept.columns[label.name], kept.columns[confidence.name]
         judged = None if truth is None else truth.judged(codes, label.words, sure)
         return Annotated(summary, self.told, _counted(codes, label.words), self.unknown_below, judged)

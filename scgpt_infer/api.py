@@ -13,6 +13,7 @@ from scgpt_infer.model import Model, Say, cells_of, looked_at
 from scgpt_infer.options import MIN_MATCH, CellsIn, EmbedOptions, Genes, Precision, Provider, Sample, Ties
 from scgpt_infer.output import check_key, destination
 from scgpt_infer.preview import Preview
+from scgpt_infer.readers.source import CellPaths, CellSource, SetOfFiles
 from scgpt_infer.run import Progress
 from scgpt_infer.scale.errand import EmbedErrand
 from scgpt_infer.scale.opening import crew_of, shared
@@ -30,7 +31,7 @@ _BEST = AnnotateOptions()
 
 
 def embed(
-    cells: "AnnData | Path | str",
+    cells: "AnnData | CellPaths",
     *,
     model: str | Path,
     inplace: bool = False,
@@ -60,7 +61,8 @@ def embed(
     Parameters
     ----------
     cells
-        An AnnData object, or the path of a file of cells (docs/formats.md), which is read into memory whole.
+        An AnnData object, or the path of a file of cells (docs/formats.md), which is read into memory whole. Several
+        files are one data set: a list, a folder, or a pattern such as ``"cells/*.h5ad"``.
     model
         A bundle (folder or zip), a checkpoint (folder or zip; exported once into the cache), or ``demo``.
     inplace
@@ -110,7 +112,7 @@ def embed(
 
 
 def embed_file(
-    cells: Path | str,
+    cells: CellPaths,
     output: Path | str | None,
     model: str | Path,
     options: EmbedOptions = _DEFAULTS,
@@ -128,7 +130,8 @@ def embed_file(
     Parameters
     ----------
     cells
-        A file of cells, of any format that docs/formats.md lists.
+        A file of cells, of any format that docs/formats.md lists; or several as one data set, see `embed`. A file of
+        several that cannot be read is listed in the summary, and its cells are missing.
     output
         A new ``.h5ad``, ``.npy``, ``.parquet`` or ``.csv`` file; None with `EmbedOptions.in_place`.
     model
@@ -147,19 +150,26 @@ def embed_file(
     ScgptInferError
         See `scgpt_infer.errors`. However the job ends, no partial file has the final name.
     """
-    path = destination(Path(cells), output, options)
+    path = destination(cells, output, options)
     several = shared(work, options)
     with (
-        cells_of(cells, options) as source,
+        cells_of(cells, options, strict=work.strict) as source,
         Model.open(model, options, cache_dir=cache_dir, say=say, when_needed=several) as opened,
-        crew_of(EmbedErrand.of(cells, model, opened), work, say) if several else nullcontext() as crew,
+        crew_of(EmbedErrand.of(_for_workers(cells, source), model, opened, cache_dir), work, say)
+        if several
+        else nullcontext() as crew,
     ):
         job = opened.job(source, engine=None if crew is None else crew.engine())
         return job.into_file(path, progress, work=work, filler=crew)
 
 
+def _for_workers(cells: CellPaths, source: CellSource) -> CellPaths:
+    """What workers open: of several files those that can be, so that all have the same rows."""
+    return source.readable if isinstance(source, SetOfFiles) else cells
+
+
 def annotate(
-    cells: "AnnData | Path | str",
+    cells: "AnnData | CellPaths",
     *,
     model: str | Path,
     how: AnnotateOptions = _BEST,
@@ -202,13 +212,14 @@ def annotate(
 
 
 def annotate_file(
-    cells: Path | str,
+    cells: CellPaths,
     output: Path | str | None,
     model: str | Path,
     options: EmbedOptions = _DEFAULTS,
     how: AnnotateOptions = _BEST,
     progress: Progress | None = None,
     *,
+    work: WorkOptions = _ALL,
     cache_dir: Path | None = None,
     say: Say | None = None,
 ) -> Annotated:
@@ -216,25 +227,25 @@ def annotate_file(
 
     Parameters
     ----------
-    cells, model, options, progress, cache_dir, say
+    cells, model, options, progress, work, cache_dir, say
         See `embed_file`.
     output
         A new ``.h5ad``, ``.json``, ``.jsonl``, ``.csv`` or ``.parquet`` file; None with `EmbedOptions.in_place`.
     how
         See `annotate`.
     """
-    path = destination(Path(cells), output, options)
+    path = destination(cells, output, options)
     options = how.fitting(options)
     with (
         cells_of(cells, options) as source,
         Model.open(model, options, cache_dir=cache_dir, say=say, when_needed=True) as opened,
         opened.labels(how) as labels,
     ):
-        return labels.into_file(opened.labelling(source, labels), path, progress)
+        return labels.into_file(opened.labelling(source, labels), path, progress, work)
 
 
 def preview(
-    cells: Path | str,
+    cells: CellPaths,
     output: Path | str | None,
     model: str | Path,
     options: EmbedOptions = _DEFAULTS,

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from scgpt_infer.answers import Answers
 from scgpt_infer.attaching import Attaching
+from scgpt_infer.interrupts import finishing
 from scgpt_infer.keeping import Alone, Filler, bad_cells, fill, finish
 from scgpt_infer.ledger.folder import Ledger, parts_folder
 from scgpt_infer.ledger.origin import Origin
@@ -24,11 +25,13 @@ from scgpt_infer.ledger.plan import Plan
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import check_disk, check_key, target_of
 from scgpt_infer.readers import CellSource
+from scgpt_infer.readers.source import CellPaths, SetOfFiles, are_paths
 from scgpt_infer.run import Progress, Tally, peak_bytes, run
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks import Task
 from scgpt_infer.work import WorkOptions
-from scgpt_infer.writers import Target
+from scgpt_infer.writers import Target, writer_of
+from scgpt_infer.writers.leftovers import sweep
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_infer.writers.sink import Record, Sink, Table
 from scgpt_runtime.errors import DeviceError, OptionError
@@ -42,6 +45,14 @@ __all__ = ["Job", "check_inplace"]
 _log = logging.getLogger(__name__)
 _ALL = WorkOptions()
 _NAME_BYTES = 64
+
+_KNOWN = frozenset(
+    {
+        *("layer", "modality", "gene_col", "genes", "min_match", "key", "max_length", "seed", "ties", "sample"),
+        *("provider", "precision", "device", "threads", "instances", "limit", "dtype", "obs_only", "in_place"),
+    }
+)
+"""Options that the facts of a run or the plan tell the outcome of, or that change no row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +116,7 @@ class Job:
         target = target_of(path, self.source, self.n_cells, self.answers.dim, self.key, self.options)
         if target.source is not None and path.suffix.lower() == ".h5ad":
             check_key(target.source, self.key)
-        return replace(
+        target = replace(
             target,
             columns=self.task.columns,
             kind=self.task.kind,
@@ -116,20 +127,19 @@ class Job:
             tables=self.tables,
             rows=self.rows,
         )
+        writer_of(path).check(target)
+        return target
 
     def plan(self, target: Target) -> Plan:
         """What the work is that the target is made of."""
-        path, options = self.source.path, self.options
+        options = self.options
         asked = {
-            "batch_tokens asked for": options.batch_tokens,
-            "features": _digest(self.features),
-            "matrices": list(self.matrices),
-            "tables": [[one.name, one.width, _digest(one.features)] for one in self.tables],
+            **{name: value for name, value in asdict(options).items() if name not in _KNOWN},
             "rows": None if self.rows is None else _digest(self.rows),
             **self.asked,
         }
         return Plan(
-            origin=None if path is None else Origin.of([path]),
+            origin=_origin(self.source),
             n_cells=self.n_cells,
             range_rows=RANGE_ROWS,
             dim=target.dim,
@@ -140,6 +150,10 @@ class Job:
             facts=dict(self.record(0, 0)),
             asked=json.loads(json.dumps(asked, default=str)),
             columns=target.columns,
+            with_vectors=target.with_vectors,
+            features=target.features,
+            matrices=target.matrices,
+            tables=target.tables,
         )
 
     def into_file(
@@ -167,9 +181,13 @@ class Job:
         """
         target = self.checked_target(path)
         started = time.perf_counter()
-        with Ledger.open(
-            parts_folder(path), self.plan(target), shard=work.shard, resume=work.resume, say=_log.info
-        ) as ledger:
+        folder, plan = parts_folder(path), self.plan(target)
+        with (
+            finishing(),
+            Ledger.open(folder, plan, shard=work.shard, resume=work.resume, say=_log.info) as ledger,
+        ):
+            if work.shard is None:
+                sweep(path)
             check_disk(target, _parts_bytes(ledger))
             filled = fill(ledger, filler or self.alone(), progress)
             seconds, marks = dict(filled.seconds), list(ledger.marks.values())
@@ -203,7 +221,7 @@ class Job:
             lambda: int(getattr(answers.engine, "batch_tokens", 0)),
         )
 
-    def into_memory(self, cells: "AnnData | Path | str", inplace: bool) -> tuple["AnnData", Summary]:
+    def into_memory(self, cells: "AnnData | CellPaths", inplace: bool) -> tuple["AnnData", Summary]:
         """Do the job, and give the cells with their result: the caller's object, or a copy that shares nothing.
 
         Parameters
@@ -275,7 +293,14 @@ def _digest(words: Sequence[object]) -> str:
     return hashlib.sha256("\n".join(map(str, words)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def check_inplace(cells: "AnnData | Path | str", inplace: bool, options: EmbedOptions) -> None:
+def _origin(source: CellSource) -> Origin | None:
+    """What the cells are read from; None for an object."""
+    if isinstance(source, SetOfFiles):
+        return Origin.of(source.paths)
+    return None if source.path is None else Origin.of([source.path])
+
+
+def check_inplace(cells: "AnnData | CellPaths", inplace: bool, options: EmbedOptions) -> None:
     """Make sure that a result can be added to the object that was given.
 
     Raises
@@ -283,7 +308,7 @@ def check_inplace(cells: "AnnData | Path | str", inplace: bool, options: EmbedOp
     OptionError
         When it is none, is a view, or shall lose cells.
     """
-    if inplace and isinstance(cells, (str, Path)):
+    if inplace and are_paths(cells):
         raise OptionError("inplace changes an AnnData object, and cells are a path. Use embed_file with in_place.")
     if inplace and getattr(cells, "is_view", False):
         raise OptionError(

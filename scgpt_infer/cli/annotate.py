@@ -21,10 +21,12 @@ from scgpt_infer.cli.options import (
     names_option,
     path_type,
     quiet_option,
+    resume_option,
     words_of,
 )
 from scgpt_infer.cli.progress import Progress, aloud
 from scgpt_infer.options import EmbedOptions
+from scgpt_infer.work import WorkOptions
 from scgpt_runtime.errors import OutputError
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ Examples:
 @click.option("--confusion", type=path_type, help="Write the confusion matrix there: .png or .json, by its suffix.")
 @cells_options
 @engine_options
+@resume_option
 @quiet_option
 @json_option
 def command(
@@ -96,6 +99,7 @@ def command(
     by: str,
     confusion: Path | None,
     dry_run: bool,
+    resume: bool,
     quiet: bool,
     as_json: bool,
     **settings: Any,
@@ -118,7 +122,7 @@ def command(
         preview(cells, output, model, how.fitting(options), as_json)
         return
     _check(output, options, how, confusion)
-    found = _annotate(cells, output, model, options, how, quiet)
+    found = _annotate(cells, output, model, options, how, WorkOptions(resume=resume), quiet)
     if confusion is not None and found.evaluation is not None:
         _draw(found.evaluation.confusion, confusion)
     if as_json:
@@ -163,14 +167,20 @@ def _check(output: Path | None, options: EmbedOptions, how: "AnnotateOptions", c
 
 
 def _annotate(
-    cells: Path, output: Path | None, model: str, options: EmbedOptions, how: "AnnotateOptions", quiet: bool
+    cells: Path,
+    output: Path | None,
+    model: str,
+    options: EmbedOptions,
+    how: "AnnotateOptions",
+    work: WorkOptions,
+    quiet: bool,
 ) -> "Annotated":
     from scgpt_infer import api
 
     if quiet:
-        return api.annotate_file(cells, output, model, options, how)
+        return api.annotate_file(cells, output, model, options, how, work=work)
     with Progress("annotate") as progress:
-        return api.annotate_file(cells, output, model, options, how, progress, say=aloud)
+        return api.annotate_file(cells, output, model, options, how, progress, work=work, say=aloud)
 
 
 def _draw(confusion: "Confusion", path: Path) -> None:

@@ -18,10 +18,12 @@ from scgpt_infer.cli.options import (
     names_of_batches,
     path_type,
     quiet_option,
+    resume_option,
     words_of,
 )
 from scgpt_infer.cli.progress import Progress, aloud
 from scgpt_infer.options import EmbedOptions
+from scgpt_infer.work import WorkOptions
 
 if TYPE_CHECKING:
     from scgpt_infer.imputation import Imputed, ImputeOptions
@@ -72,6 +74,7 @@ Examples:
 @click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
 @cells_options
 @engine_options
+@resume_option
 @quiet_option
 @json_option
 def command(
@@ -88,6 +91,7 @@ def command(
     batch_fallback: str | None,
     chosen: str | None,
     cells_file: Path | None,
+    resume: bool,
     quiet: bool,
     as_json: bool,
     **settings: Any,
@@ -109,7 +113,7 @@ def command(
     options = EmbedOptions(**settings)  # the remaining options are its fields, one to one
     if output is None and not options.in_place:
         raise click.UsageError("Nowhere to write: give -o OUTPUT (.json, .jsonl, .h5ad, .csv or .parquet).")
-    done = _impute(cells, output, model, genes, options, how, quiet)
+    done = _impute(cells, output, model, genes, options, how, WorkOptions(resume=resume), quiet)
     bad = bad_cells(done.summary)
     if as_json:
         click.echo(done.to_json())
@@ -135,11 +139,12 @@ def _impute(
     genes: tuple[str, ...],
     options: EmbedOptions,
     how: "ImputeOptions",
+    work: WorkOptions,
     quiet: bool,
 ) -> "Imputed":
     from scgpt_infer.imputation import impute_file
 
     if quiet:
-        return impute_file(cells, output, model, genes, options, how)
+        return impute_file(cells, output, model, genes, options, how, work=work)
     with Progress("impute") as progress:
-        return impute_file(cells, output, model, genes, options, how, progress, say=aloud)
+        return impute_file(cells, output, model, genes, options, how, progress, work=work, say=aloud)

@@ -21,9 +21,11 @@ from scgpt_infer.cli.options import (
     names_of_batches,
     path_type,
     quiet_option,
+    resume_option,
 )
 from scgpt_infer.cli.progress import Progress, aloud
 from scgpt_infer.options import EmbedOptions
+from scgpt_infer.work import WorkOptions
 from scgpt_runtime.errors import OutputError
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ Examples:
 @click.option("--ignore", multiple=True, metavar="LABEL", help="Leave cells of this type out of the scores.")
 @cells_options
 @engine_options
+@resume_option
 @quiet_option
 @json_option
 def command(
@@ -71,6 +74,7 @@ def command(
     output: Path | None,
     batch_map: Path | None,
     scores: Path | None,
+    resume: bool,
     quiet: bool,
     as_json: bool,
     **settings: Any,
@@ -87,7 +91,7 @@ def command(
     how = IntegrateOptions(**told, batch_map=names_of_batches(batch_map))
     options = EmbedOptions(**{name: value for name, value in settings.items() if name not in ours})
     _check(output, options, how, scores)
-    found = _integrate(cells, output, model, how, options, quiet)
+    found = _integrate(cells, output, model, how, options, WorkOptions(resume=resume), quiet)
     if scores is not None and found.scores is not None:
         _write(found.scores.to_json(), scores)
     if as_json:
@@ -134,14 +138,20 @@ def _check(output: Path | None, options: EmbedOptions, how: "IntegrateOptions", 
 
 
 def _integrate(
-    cells: Path, output: Path | None, model: str, how: "IntegrateOptions", options: EmbedOptions, quiet: bool
+    cells: Path,
+    output: Path | None,
+    model: str,
+    how: "IntegrateOptions",
+    options: EmbedOptions,
+    work: WorkOptions,
+    quiet: bool,
 ) -> "Integrated":
     from scgpt_infer.integration import integrate_file
 
     if quiet:
-        return integrate_file(cells, output, model, how, options)
+        return integrate_file(cells, output, model, how, options, work=work)
     with Progress("integrate") as progress:
-        return integrate_file(cells, output, model, how, options, progress, say=aloud)
+        return integrate_file(cells, output, model, how, options, progress, work=work, say=aloud)
 
 
 def _write(text: str, path: Path) -> None:

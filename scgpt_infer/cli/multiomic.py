@@ -18,11 +18,13 @@ from scgpt_infer.cli.options import (
     names_of_batches,
     path_type,
     quiet_option,
+    resume_option,
     several_options,
     words_of,
 )
 from scgpt_infer.cli.progress import Progress, aloud
 from scgpt_infer.options import EmbedOptions
+from scgpt_infer.work import WorkOptions
 
 if TYPE_CHECKING:
     from scgpt_infer.multiomics import Multiomic, MultiomicOptions
@@ -84,6 +86,7 @@ def _map(context: click.Context, parameter: click.Parameter, told: tuple[str, ..
 @batch_options
 @several_options
 @engine_options
+@resume_option
 @quiet_option
 @json_option
 def command(
@@ -98,6 +101,7 @@ def command(
     batch: str | None,
     batch_map: Path | None,
     batch_fallback: str | None,
+    resume: bool,
     quiet: bool,
     as_json: bool,
     **settings: Any,
@@ -121,7 +125,7 @@ def command(
         raise click.UsageError("-o and --in-place do not go together: choose a new file, or the input itself.")
     if output is None and not options.in_place:
         raise click.UsageError("Nowhere to write: give -o OUTPUT (.h5ad, .json, .jsonl, .csv, .parquet or .npy).")
-    found = _run(cells, output, model, how, options, quiet)
+    found = _run(cells, output, model, how, options, WorkOptions(resume=resume), quiet)
     if as_json:
         click.echo(found.to_json())
     elif not quiet:
@@ -143,11 +147,17 @@ def report(found: "Multiomic") -> str:
 
 
 def _run(
-    cells: Path, output: Path | None, model: str, how: "MultiomicOptions", options: EmbedOptions, quiet: bool
+    cells: Path,
+    output: Path | None,
+    model: str,
+    how: "MultiomicOptions",
+    options: EmbedOptions,
+    work: WorkOptions,
+    quiet: bool,
 ) -> "Multiomic":
     from scgpt_infer.multiomics import multiomic_file
 
     if quiet:
-        return multiomic_file(cells, output, model, how, options)
+        return multiomic_file(cells, output, model, how, options, work=work)
     with Progress("multiomic") as progress:
-        return multiomic_file(cells, output, model, how, options, progress, say=aloud)
+        return multiomic_file(cells, output, model, how, options, progress, work=work, say=aloud)

@@ -7,7 +7,7 @@ are opened, and closed again.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ from scgpt_infer.run import Progress
 from scgpt_infer.some_rows import SomeRows
 from scgpt_infer.tasks.impute import NONZERO, Imputation
 from scgpt_infer.wanted import WantedGenes, wanted_genes
+from scgpt_infer.work import WorkOptions
 from scgpt_infer.writers.sink import Record
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine, EngineOptions
@@ -47,6 +48,7 @@ __all__ = ["FORMATS", "impute", "impute_file"]
 FORMATS = (".json", ".jsonl", ".h5ad", ".csv", ".parquet")
 
 _log = logging.getLogger(__name__)
+_ALL = WorkOptions()
 _DEFAULTS = EmbedOptions()
 _BEST = ImputeOptions()
 
@@ -109,6 +111,7 @@ def impute_file(
     how: ImputeOptions = _BEST,
     progress: Progress | None = None,
     *,
+    work: WorkOptions = _ALL,
     cache_dir: Path | None = None,
     say: Say | None = None,
 ) -> Imputed:
@@ -122,6 +125,8 @@ def impute_file(
         A new ``.json``, ``.jsonl``, ``.h5ad``, ``.csv`` or ``.parquet`` file; None with `EmbedOptions.in_place`.
     progress
         Told the cells done and the cells in all.
+    work
+        See `scgpt_infer.embed_file`; a share cannot be asked for.
     cache_dir, say
         See `scgpt_infer.Model.open`.
 
@@ -136,7 +141,7 @@ def impute_file(
     if options.in_place and how.cells:
         raise OptionError("--in-place (in_place) keeps all cells of the file: leave it out, or --cells (cells).")
     with _opened(cells, model, _names(genes), how, options, cache_dir, say) as (job, wanted, how):
-        summary = job.into_file(path, progress)
+        summary = job.into_file(path, progress, work=work)
         if job.rows is not None:  # bad cells are told by their rows in the file, as its output tells them
             bad = tuple(replace(cell, row=job.rows[cell.row]) for cell in summary.bad)
             summary = replace(summary, bad=bad)
@@ -236,7 +241,7 @@ def _job(
     answers = Answers(imputer, match.columns, facts, task, len(names))
     matrices = (NONZERO,) if tells_zeros(manifest, HEADS[how.predict_from or "tokens"][1]) else ()
     rows: list[int] | None = source.rows.tolist() if isinstance(source, SomeRows) else None
-    return Job(source, answers, task, options, features=names, matrices=matrices, rows=rows)
+    return Job(source, answers, task, options, features=names, matrices=matrices, rows=rows, asked={"how": asdict(how)})
 
 
 def _taking_part(columns: NDArray[np.int64], bundle: Bundle) -> NDArray[np.int64]:

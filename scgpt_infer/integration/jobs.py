@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from scgpt_infer.readers import CellSource
 from scgpt_infer.run import Progress
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks.embed import Embedding, embedding
+from scgpt_infer.work import WorkOptions
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine, EngineOptions
@@ -46,6 +47,7 @@ MOST_SCORED = 20_000
 """Cells that are scored; of more, so many spread evenly over the file."""
 
 _log = logging.getLogger(__name__)
+_ALL = WorkOptions()
 _DEFAULTS = EmbedOptions()
 
 
@@ -129,6 +131,7 @@ def integrate_file(
     options: EmbedOptions = _DEFAULTS,
     progress: Progress | None = None,
     *,
+    work: WorkOptions = _ALL,
     cache_dir: Path | None = None,
     say: Say | None = None,
 ) -> Integrated:
@@ -136,7 +139,7 @@ def integrate_file(
 
     Parameters
     ----------
-    cells, output, model, options, progress, cache_dir, say
+    cells, output, model, options, progress, work, cache_dir, say
         See `scgpt_infer.embed_file`.
     how
         Where the batch of each cell stands, and what the result is judged by.
@@ -151,10 +154,10 @@ def integrate_file(
         check_installed()
     with _opened(cells, model, how, options, cache_dir, say) as opened:
         if how.label is None:
-            return Integrated(opened.job.into_file(path, progress), opened.batches, None)
+            return Integrated(opened.job.into_file(path, progress, work=work), opened.batches, None)
         judged = _Judged.of(opened.job, how, how.label)
         kept = MemorySink.of(opened.job.n_cells, opened.job.answers.dim)
-        summary = opened.job.into_file(path, progress, kept)
+        summary = opened.job.into_file(path, progress, kept, work)
         return Integrated(summary, opened.batches, judged.scores(opened.job, kept))
 
 
@@ -192,7 +195,7 @@ def _opened(
             facts = BatchFacts(Facts(bundle, engine, source, match, options), batches, how.batch or "")
             running = engine if batches is None else LabelledEngine(engine, batches.labels)
             answers = Answers(running, match.columns, facts, embedding, bundle.manifest.dim)
-            yield _Opened(Job(source, answers, Embedding(), options), batches)
+            yield _Opened(Job(source, answers, Embedding(), options, asked={"how": asdict(how)}), batches)
 
 
 def _batches(

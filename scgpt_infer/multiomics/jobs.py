@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ from scgpt_infer.run import Progress
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks.embed import embedding
 from scgpt_infer.tasks.multiomic import Multimodal
+from scgpt_infer.work import WorkOptions
 from scgpt_infer.writers.sink import Record, Table
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine, EngineOptions
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["Multiomic", "multiomic", "multiomic_file"]
 
 _log = logging.getLogger(__name__)
+_ALL = WorkOptions()
 _DEFAULTS = EmbedOptions()
 _PLAIN = MultiomicOptions()
 _HEADS = {"embedding": ("mvc",), "tokens": ("tokens", "expression")}
@@ -144,6 +146,7 @@ def multiomic_file(
     options: EmbedOptions = _DEFAULTS,
     progress: Progress | None = None,
     *,
+    work: WorkOptions = _ALL,
     cache_dir: Path | None = None,
     say: Say | None = None,
 ) -> Multiomic:
@@ -151,14 +154,14 @@ def multiomic_file(
 
     Parameters
     ----------
-    cells, output, model, options, progress, cache_dir, say
+    cells, output, model, options, progress, work, cache_dir, say
         See `scgpt_infer.embed_file`; the output may also be ``.json`` or ``.jsonl``.
     how
         See `multiomic`.
     """
     path = destination(Path(cells), output, options)
     with _opened(cells, model, how, options, cache_dir, say) as opened:
-        return opened.told(opened.job.into_file(path, progress))
+        return opened.told(opened.job.into_file(path, progress, work=work))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +225,7 @@ def _opened(
         )
         answers = Answers(engine, matched.columns, facts, embedding, bundle.manifest.dim)
         tables = _tables(engine, bundle)
-        job = Job(source, answers, Multimodal(tables), options, tables=tables)
+        job = Job(source, answers, Multimodal(tables), options, tables=tables, asked={"how": asdict(how)})
         yield _Opened(job, matched, asked, tuple(found))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from scgpt_infer.writers import csv, dataset, h5ad, json, npy, parquet, zarr
+from scgpt_infer.writers import census, csv, dataset, h5ad, json, npy, parquet, zarr
 from scgpt_infer.writers.folder import Ours
 from scgpt_infer.writers.sink import Part, Record, Sink, Target
 from scgpt_runtime.errors import MissingDependencyError, OutputError
@@ -33,6 +33,8 @@ class Writer:
         Package that it imports, and the extra that installs it; empty: none.
     ours
         Of a format that is a folder, which folders a new one may replace; None: it is a file.
+    check
+        Raises `OutputError` before the work begins where the format cannot hold a target.
     """
 
     open: Callable[[Target], AbstractContextManager[Sink]]
@@ -41,17 +43,19 @@ class Writer:
     needs: str = ""
     extra: str = ""
     ours: Ours | None = None
+    check: Callable[[Target], None] = lambda target: None
 
 
 WRITERS: dict[str, Writer] = {
+    ".census": Writer(census.open_census, census.bytes_needed, ours=census.is_ours, check=census.check),
     ".csv": Writer(csv.open_csv, csv.bytes_needed, csv.BESIDE),
     ".dataset": Writer(
         dataset.open_dataset, dataset.bytes_needed, needs="pyarrow", extra="parquet", ours=dataset.is_ours
     ),
-    ".h5ad": Writer(h5ad.open_h5ad, h5ad.bytes_needed),
+    ".h5ad": Writer(h5ad.open_h5ad, h5ad.bytes_needed, check=h5ad.check),
     ".json": Writer(json.open_json, json.bytes_needed),
     ".jsonl": Writer(json.open_jsonl, json.bytes_needed, json.BESIDE),
-    ".npy": Writer(npy.open_npy, npy.bytes_needed, npy.BESIDE),
+    ".npy": Writer(npy.open_npy, npy.bytes_needed, npy.BESIDE, check=npy.check),
     ".parquet": Writer(parquet.open_parquet, parquet.bytes_needed, needs="pyarrow", extra="parquet"),
     ".zarr": Writer(zarr.open_zarr, zarr.bytes_needed, needs="zarr", extra="zarr", ours=zarr.is_ours),
 }

@@ -22,7 +22,7 @@ from scgpt_infer.writers.h5ad_room import reserve, room
 from scgpt_infer.writers.sink import Part, Record, Sink, Target, beside, matrix_of, output_errors, sync, table_of
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["IMPUTED", "RECORD", "bytes_needed", "held", "open_h5ad", "record_name"]
+__all__ = ["IMPUTED", "RECORD", "bytes_needed", "check", "held", "open_h5ad", "record_name"]
 
 _NAME_BYTES = 64  # where it lies, and its letters
 
@@ -40,6 +40,21 @@ def bytes_needed(target: Target) -> int:
     matrices = target.n_cells * target.dim * target.itemsize * (1 + len(target.matrices))
     tables = sum(target.itemsize * target.n_cells * one.width + 64 * len(one.features) for one in target.tables)
     return kept + matrices + columns + words + features + tables + 65536
+
+
+def check(target: Target) -> None:
+    """Make sure that the file that is copied can take the result.
+
+    Raises
+    ------
+    OutputError
+        It is of an old layout, or columns of another's have the names of ours.
+    """
+    path = _file(target)
+    if path is not None:
+        with h5py.File(path, "r") as source:
+            _refuse_old_format(source, path)
+            check_columns(source, target)
 
 
 def held(path: Path, key: str) -> tuple[bool, str | None]:
@@ -154,9 +169,8 @@ def _copy(target: Target, temporary: Path) -> None:
         with h5py.File(temporary, "w", locking=False) as file:
             write_root(file, target)
         return
+    check(target)
     with h5py.File(path, "r") as source:
-        _refuse_old_format(source, path)
-        check_columns(source, target)
         n_cells = _n_obs(source)
     if target.n_cells < n_cells:
         copy_first_cells(path, temporary, target.n_cells, matrices=not target.obs_only)

@@ -27,7 +27,7 @@ from scgpt_infer.writers.sink import (
 )
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["BESIDE", "bytes_needed", "open_npy"]
+__all__ = ["BESIDE", "bytes_needed", "check", "open_npy"]
 
 BESIDE = (".cells.txt", ".genes.txt", ".npy.json")
 """Suffixes of the files that may lie beside the array."""
@@ -40,14 +40,13 @@ def bytes_needed(target: Target) -> int:
     return target.n_cells * (target.dim * target.itemsize + _NAME_BYTES) + 4096
 
 
-@contextmanager
-def open_npy(target: Target) -> Iterator[Sink]:
-    """Open a sink for an ``.npy`` file and the two files beside it.
+def check(target: Target) -> None:
+    """Refuse a result that has more than vectors.
 
     Raises
     ------
     OutputError
-        When the result has more than vectors.
+        It has.
     """
     more = [*(column.name for column in target.columns), *(["names of genes"] if target.features else [])]
     more += [table.name for table in target.tables]
@@ -56,6 +55,12 @@ def open_npy(target: Target) -> Iterator[Sink]:
             f"{target.path} is to hold {', '.join(more)}, and .npy holds vectors "
             "alone. Name a .h5ad, .parquet, .csv, .json or .jsonl file."
         )
+
+
+@contextmanager
+def open_npy(target: Target) -> Iterator[Sink]:
+    """Open a sink for an ``.npy`` file and the two files beside it; errors as for `check`."""
+    check(target)
     names, record = target.path.with_suffix(f".{target.row}s.txt"), target.path.with_suffix(BESIDE[-1])
     with (
         beside(target.path) as array_path,

@@ -38,7 +38,7 @@ def run(*words: object) -> int:
 
 def test_the_options_are_those_of_a_job_with_the_same_defaults():
     own = {"model", "only", "genes_file", "output", "predict_from", "hide", "units", "chosen", "cells_file"}
-    own |= {"cells", "batch", "batch_map", "batch_fallback", "quiet", "as_json"}
+    own |= {"cells", "batch", "batch_map", "batch_fallback", "quiet", "as_json", "resume"}
     parsed = command.make_context("impute", ["cells.h5ad", "--model", "demo", "--only", "A"]).params
     fields = {field.name: field.default for field in dataclasses.fields(EmbedOptions)}
     assert {name: value for name, value in parsed.items() if name not in own}.items() <= fields.items()

@@ -12,7 +12,7 @@ def asked(monkeypatch):
     """What the command would run."""
     calls = []
 
-    def stand_in(cells, output, model, how, options, quiet):
+    def stand_in(cells, output, model, how, options, work, quiet):
         calls.append((how, options))
         raise SystemExit(0)
 
