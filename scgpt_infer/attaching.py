@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scgpt_infer.readers import CellSource
-from scgpt_infer.readers.source import TabledCells
+from scgpt_infer.readers.source import CellPaths, TabledCells, are_paths
 from scgpt_infer.spans import grid
 from scgpt_infer.writers.h5ad import RECORD, record_name
 from scgpt_infer.writers.h5ad_columns import facts_of, recorded, refuse_others, superseded
@@ -51,7 +51,7 @@ class Attaching:
         What the result tells.
     """
 
-    cells: "AnnData | Path | str"
+    cells: "AnnData | CellPaths"
     source: CellSource
     n_cells: int
     key: str
@@ -78,7 +78,7 @@ class Attaching:
         import pandas as pd
 
         ours = self._recorded()
-        if isinstance(self.cells, (str, Path)):
+        if are_paths(self.cells):
             found = _loaded(self.source, self.n_cells)
         else:
             found = self.cells if inplace else _copied(self.cells, self.n_cells)
@@ -108,7 +108,7 @@ class Attaching:
 
     def _recorded(self) -> list[str]:
         """Columns that the record of an earlier run names."""
-        if isinstance(self.cells, (str, Path)):
+        if are_paths(self.cells):
             stored = self.source.stored(self.key)
             record: Record = {} if stored is None else stored.record
         else:

@@ -21,6 +21,7 @@ from scgpt_infer.output import check_key, destination, disk
 from scgpt_infer.preview import Preview, look
 from scgpt_infer.readers import CellSource, open_cells
 from scgpt_infer.readers.room import ROOM, ReadingRoom
+from scgpt_infer.readers.source import CellPaths
 from scgpt_infer.run import Progress
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks.embed import Embedding
@@ -122,7 +123,7 @@ class Model:
         """Width of an embedding."""
         return self.bundle.manifest.dim
 
-    def embed(self, cells: "AnnData | Path | str", *, inplace: bool = False) -> "AnnData":
+    def embed(self, cells: "AnnData | CellPaths", *, inplace: bool = False) -> "AnnData":
         """Embed cells in memory; see `scgpt_infer.embed`."""
         self._check_open()
         check_inplace(cells, inplace, self.options)
@@ -132,7 +133,7 @@ class Model:
 
     def embed_file(
         self,
-        cells: Path | str,
+        cells: CellPaths,
         output: Path | str | None = None,
         progress: Progress | None = None,
         *,
@@ -148,12 +149,12 @@ class Model:
             Take the vectors that lie with the cells already, where they are those that this model would make.
         """
         self._check_open()
-        path = destination(Path(cells), output, self.options)
+        path = destination(cells, output, self.options)
         with cells_of(cells, self.options) as source:
             return self.job(source, reuse=reuse).into_file(path, progress)
 
     def annotate(
-        self, cells: "AnnData | Path | str", how: AnnotateOptions = _BEST, *, inplace: bool = False
+        self, cells: "AnnData | CellPaths", how: AnnotateOptions = _BEST, *, inplace: bool = False
     ) -> "AnnData":
         """Tell the types of cells in memory; see `scgpt_infer.annotate`."""
         self._check_open()
@@ -164,18 +165,18 @@ class Model:
 
     def annotate_file(
         self,
-        cells: Path | str,
+        cells: CellPaths,
         output: Path | str | None = None,
         how: AnnotateOptions = _BEST,
         progress: Progress | None = None,
     ) -> Annotated:
         """Tell the types of a file of cells; see `scgpt_infer.annotate_file`."""
         self._check_open()
-        path = destination(Path(cells), output, self.options)
+        path = destination(cells, output, self.options)
         with cells_of(cells, self.options) as source, self.labels(how) as labels:
             return labels.into_file(self.labelling(source, labels), path, progress)
 
-    def preview(self, cells: Path | str, output: Path | str | None = None) -> Preview:
+    def preview(self, cells: CellPaths, output: Path | str | None = None) -> Preview:
         """Say what `embed_file` would do, and how long it would take; see `scgpt_infer.api.preview`."""
         self._check_open()
         path = looked_at(cells, output, self.options)
@@ -247,7 +248,9 @@ class Model:
         return Facts(self.bundle, engine or self.engine, source, match, self.options)
 
 
-def cells_of(cells: "AnnData | Path | str", options: EmbedOptions, room: ReadingRoom = ROOM) -> CellSource:
+def cells_of(
+    cells: "AnnData | CellPaths", options: EmbedOptions, room: ReadingRoom = ROOM, *, strict: bool = False
+) -> CellSource:
     """Open cells as the options say, with pieces of the sizes that are given."""
     return open_cells(
         cells,
@@ -258,9 +261,10 @@ def cells_of(cells: "AnnData | Path | str", options: EmbedOptions, room: Reading
         where=options.where,
         organism=options.organism,
         room=room,
+        strict=strict,
     )
 
 
-def looked_at(cells: Path | str, output: Path | str | None, options: EmbedOptions) -> Path | None:
+def looked_at(cells: CellPaths, output: Path | str | None, options: EmbedOptions) -> Path | None:
     """The output of a preview, which may do without one."""
-    return None if output is None and not options.in_place else destination(Path(cells), output, options)
+    return None if output is None and not options.in_place else destination(cells, output, options)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.preview import Disk
 from scgpt_infer.readers import CellSource
-from scgpt_infer.readers.source import TabledCells
+from scgpt_infer.readers.members import members
+from scgpt_infer.readers.source import CellPaths, TabledCells, are_paths
 from scgpt_infer.sizes import size
 from scgpt_infer.writers import Target, writer_of
 from scgpt_infer.writers.folder import check_output
@@ -29,13 +30,13 @@ _OURS = "X_scGPT"
 """What the names of our embeddings begin with."""
 
 
-def destination(cells: Path, output: Path | str | None, options: EmbedOptions) -> Path:
+def destination(cells: CellPaths, output: Path | str | None, options: EmbedOptions) -> Path:
     """The file that a result shall become, links followed.
 
     Parameters
     ----------
     cells
-        The input file.
+        The input, one file or several.
     output
         What the user named; None with ``in_place``.
     options
@@ -63,9 +64,9 @@ def destination(cells: Path, output: Path | str | None, options: EmbedOptions) -
         raise OptionError(
             f"--obs-only (obs_only) is for .h5ad outputs, and the output is {path.name}, which never has a matrix."
         )
-    if path.exists() and cells.exists() and path.samefile(cells):
+    if path.exists() and any(one.exists() and path.samefile(one) for one in members(cells)):
         raise OutputError(
-            f"{output} is the input file. Name another file, or add to the input (--in-place, in_place=True)."
+            f"{output} is an input file. Name another file, or add to the input (--in-place, in_place=True)."
         )
     _check_path(path)
     return path
@@ -127,7 +128,7 @@ def check_disk(target: Target, parts: int = 0) -> None:
         )
 
 
-def check_key(cells: "AnnData | Path | str", key: str) -> None:
+def check_key(cells: "AnnData | CellPaths", key: str) -> None:
     """Make sure that nothing but an embedding of ours would be replaced.
 
     Parameters
@@ -144,14 +145,14 @@ def check_key(cells: "AnnData | Path | str", key: str) -> None:
     """
     if key.startswith(_OURS):
         return
-    if not isinstance(cells, (str, Path)):
+    if are_paths(cells):
+        if not isinstance(cells, (str, Path)) or Path(cells).suffix.lower() != ".h5ad":
+            return
+        taken, record = held(Path(cells), key)
+    else:
         records = [cells.uns.get(name) for name in (RECORD, IMPUTED)]
         named = [record["key"] for record in records if isinstance(record, Mapping) and "key" in record]
         taken, record = key in cells.obsm, key if key in named else None
-    elif Path(cells).suffix.lower() == ".h5ad":
-        taken, record = held(Path(cells), key)
-    else:
-        return
     if taken and record != key:
         raise OptionError(
             f"obsm already has {key}, which scgpt-infer did not write. Give another name (--key, key=...), such as "
@@ -159,15 +160,21 @@ def check_key(cells: "AnnData | Path | str", key: str) -> None:
         )
 
 
-def _in_place(cells: Path, output: Path | str | None) -> Path:
-    path = Path(os.path.realpath(cells))
+def _in_place(cells: CellPaths, output: Path | str | None) -> Path:
+    named = members(cells)
+    if len(named) > 1:
+        raise OutputError(
+            f"--in-place (in_place) adds to one input file, and the input is {len(named):,} files. Name an output, or "
+            "take the files one by one."
+        )
+    path = Path(os.path.realpath(named[0]))
     if output is not None and Path(os.path.realpath(output)) != path:
         raise OptionError(
             f"--in-place (in_place) adds to the input file, and another output was named: {output}. Choose one."
         )
     if path.suffix.lower() != ".h5ad":
         raise OutputError(
-            f"--in-place (in_place) adds to .h5ad files, and the input is {cells.name}. Name an output instead."
+            f"--in-place (in_place) adds to .h5ad files, and the input is {named[0].name}. Name an output instead."
         )
     _check_path(path)
     return path

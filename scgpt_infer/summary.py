@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+from scgpt_infer.readers.source import BadFile
+
 __all__ = ["LISTED", "BadCell", "BadCells", "Summary"]
 
 LISTED = 1000
@@ -104,6 +106,8 @@ class Summary:
         sha256 of the ``weights``, of the ``vocabulary`` and of each file of the ``source`` checkpoint.
     version
         Version of scgpt-infer.
+    bad_files
+        Of several files as one data set, those of which cells are missing, with the reason.
     """
 
     model: str
@@ -145,9 +149,11 @@ class Summary:
     peak_bytes: int
     hashes: dict[str, str]
     version: str
+    bad_files: tuple[BadFile, ...] = ()
 
     def to_json(self) -> str:
         """One JSON object; of the bad rows at most the first 1,000, and the counts by reason of all."""
         values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
         values["bad"] = [{"row": cell.row, "name": cell.name, "reason": cell.reason} for cell in self.bad]
+        values["bad_files"] = [{"path": one.path, "reason": one.reason} for one in self.bad_files]
         return json.dumps(values, allow_nan=False, ensure_ascii=False, indent=2)

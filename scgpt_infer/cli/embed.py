@@ -19,13 +19,18 @@ from scgpt_infer.cli.options import (
     work_options,
 )
 from scgpt_infer.cli.progress import Progress, aloud, clock
+from scgpt_infer.interrupts import finishing
 from scgpt_infer.options import CHOICES, EmbedOptions
 from scgpt_infer.work import WorkOptions
 
 if TYPE_CHECKING:
+    from scgpt_infer.readers.source import CellPaths
     from scgpt_infer.summary import Summary
 
-__all__ = ["bad_cells", "command", "preview", "report"]
+__all__ = ["bad_cells", "bad_files", "command", "preview", "report"]
+
+INCOMPLETE = 3
+"""Exit code of a command that has finished without something that was asked for."""
 
 SHOWN = 10
 """Bad cells that are listed one by one; the JSON summary has more."""
@@ -34,11 +39,12 @@ _EXAMPLES = """\b
 Examples:
   scgpt-infer embed pbmc.h5ad --model human -o pbmc.emb.h5ad
   scgpt-infer embed pbmc.h5ad --model human -o vectors.npy --dry-run
+  scgpt-infer embed sample1.h5ad sample2.zarr samples/ --model human -o all.parquet
 """
 
 
 @click.command("embed", short_help="Cells become embeddings.", epilog=_EXAMPLES)
-@click.argument("cells", type=path_type)
+@click.argument("cells", nargs=-1, required=True, type=path_type)
 @model_option
 @click.option("--output", "-o", type=path_type, help="Where to write: .h5ad, .npy, .parquet or .csv, by its suffix.")
 @click.option("--in-place", is_flag=True, help="Add the embedding to the input .h5ad itself.")
@@ -59,31 +65,42 @@ Examples:
 @quiet_option
 @json_option
 def command(
-    cells: Path, model: str, output: Path | None, dry_run: bool, quiet: bool, as_json: bool, **settings: Any
-) -> None:
+    cells: tuple[Path, ...],
+    model: str,
+    output: Path | None,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+    **settings: Any,
+) -> int:
     """Embed the cells of CELLS with a scGPT model.
 
-    A cell that cannot be embedded gets a row of NaN and is listed with its reason; it never ends the job.
+    CELLS is a file; or several, or a folder of them, as one data set.
+
+    A cell that cannot be embedded gets a row of NaN and is listed with its reason; it never ends the job. Nor does a
+    file of several that cannot be read: it is listed, and the exit code is 3.
     """
+    named = cells[0] if len(cells) == 1 else list(cells)
     work = WorkOptions(**{one.name: settings.pop(one.name) for one in fields(WorkOptions) if one.name in settings})
     options = EmbedOptions(**settings)  # the remaining options are its fields, one to one
     if output is not None and options.in_place:
         raise click.UsageError("-o and --in-place do not go together: choose a new file, or the input itself.")
     if dry_run:
-        preview(cells, output, model, options, as_json)
-        return
+        preview(named, output, model, options, as_json)
+        return 0
     if output is None and not options.in_place:
         raise click.UsageError("Nowhere to write: give -o OUTPUT (.h5ad, .npy, .parquet or .csv), or --in-place.")
-    summary = _embed(cells, output, model, options, work, quiet)
+    summary = _embed(named, output, model, options, work, quiet)
     if as_json:
         click.echo(summary.to_json())
     elif not quiet:
         click.echo(report(summary))
-    elif summary.bad:
-        click.echo("\n".join(bad_cells(summary)), err=True)
+    elif summary.bad or summary.bad_files:
+        click.echo("\n".join(bad_cells(summary) + bad_files(summary)), err=True)
+    return INCOMPLETE if summary.bad_files else 0
 
 
-def preview(cells: Path, output: Path | None, model: str, options: EmbedOptions, as_json: bool) -> None:
+def preview(cells: "CellPaths", output: Path | None, model: str, options: EmbedOptions, as_json: bool) -> None:
     """Print what a job would do."""
     from scgpt_infer import api
 
@@ -92,13 +109,14 @@ def preview(cells: Path, output: Path | None, model: str, options: EmbedOptions,
 
 
 def _embed(
-    cells: Path, output: Path | None, model: str, options: EmbedOptions, work: WorkOptions, quiet: bool
+    cells: "CellPaths", output: Path | None, model: str, options: EmbedOptions, work: WorkOptions, quiet: bool
 ) -> "Summary":
     from scgpt_infer import api
 
     if quiet:
-        return api.embed_file(cells, output, model, options, work=work)
-    with Progress("embed") as progress:
+        with finishing():  # also while the model is opened: a scheduler is told to try again
+            return api.embed_file(cells, output, model, options, work=work)
+    with finishing(), Progress("embed") as progress:
         return api.embed_file(cells, output, model, options, progress, work=work, say=aloud)
 
 
@@ -118,7 +136,7 @@ def report(summary: "Summary") -> str:
         f"  ran on     {summary.why}",
         f"  stages     {stages} (they overlap)",
     ]
-    return "\n".join(lines + bad_cells(summary))
+    return "\n".join(lines + bad_cells(summary) + bad_files(summary))
 
 
 def bad_cells(summary: "Summary") -> list[str]:
@@ -130,4 +148,15 @@ def bad_cells(summary: "Summary") -> list[str]:
     lines += [f"  row {cell.row} ({cell.name}): {cell.reason}" for cell in summary.bad[:SHOWN]]
     if summary.n_bad > SHOWN:
         lines.append(f"  and {summary.n_bad - SHOWN:,} more; --json lists them")
+    return lines
+
+
+def bad_files(summary: "Summary") -> list[str]:
+    """Lines about the files of which cells are missing."""
+    if not summary.bad_files:
+        return []
+    lines = [f"{len(summary.bad_files):,} files could not be read, or not all of them:"]
+    lines += [f"  {one.path}: {one.reason}" for one in summary.bad_files[:SHOWN]]
+    if len(summary.bad_files) > SHOWN:
+        lines.append(f"  and {len(summary.bad_files) - SHOWN:,} more; --json lists them")
     return lines

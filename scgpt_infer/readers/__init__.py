@@ -5,7 +5,6 @@ a format, write one module with a class of the shape of `CellSource`, or a funct
 `READERS`; nothing else changes. No format is imported before it is needed.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from scgpt_infer.readers.members import folder_of, members
 from scgpt_infer.readers.places import place_of
 from scgpt_infer.readers.room import ROOM, ReadingRoom
-from scgpt_infer.readers.source import CellsIn, CellSource, refuse_modality
+from scgpt_infer.readers.source import CellPaths, CellsIn, CellSource, are_paths, refuse_modality
 from scgpt_runtime.errors import CellsError
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ WITH_CELLS_IN = frozenset({"", ".csv", ".csv.gz", ".mtx", ".mtx.gz", ".tsv", ".t
 
 
 def open_cells(
-    cells: "AnnData | Path | str | Sequence[Path | str]",
+    cells: "AnnData | CellPaths",
     *,
     layer: str | None = None,
     threads: int | None = None,
@@ -94,7 +93,7 @@ def open_cells(
     CellsError
         If there is no such file, format, layer or modality, or nothing in it that can be embedded.
     """
-    if not isinstance(cells, (str, Path, list, tuple)):
+    if not are_paths(cells):
         from scgpt_infer.readers.memory import AnnDataCells  # it imports anndata, which a path may not need
 
         refuse_modality("The AnnData object", modality)

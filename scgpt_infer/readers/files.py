@@ -100,6 +100,11 @@ class FilesCells:
         self._rows = StackedRows(self.files, len(found.union), self._kept, self._strict)
         self.n_cells, self.n_genes = self._rows.shape
 
+    @property
+    def readable(self) -> tuple[Path, ...]:
+        """Paths of `files`."""
+        return tuple(file.path for file in self.files)
+
     def gene_column(self, name: str) -> Sequence[str]:
         """Gene names of any column of var, which all files must have; genes are then one where they agree in it too."""
         if name not in self.gene_names:

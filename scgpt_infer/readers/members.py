@@ -8,15 +8,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from scgpt_infer.readers.source import CellPaths
 from scgpt_runtime.errors import CellsError
 
-__all__ = ["MEMBERS", "folder_of", "members", "names_of"]
+__all__ = ["MEMBERS", "absolute", "folder_of", "members", "names_of"]
 
 MEMBERS = (".h5", ".h5ad", ".h5mu", ".zarr", ".zarr.zip")
 """Suffixes of the files that a folder is taken for. Text is not among them: it may be anything."""
 
 
-def members(cells: Path | str | Sequence[Path | str]) -> list[Path]:
+def members(cells: CellPaths) -> list[Path]:
     """The files that are meant, in the order in which they were named, those of a folder or pattern by name.
 
     Parameters
@@ -54,7 +55,14 @@ def names_of(files: Sequence[Path]) -> list[str]:
     return [Path(os.path.relpath(file, common)).as_posix() for file in whole]
 
 
-def folder_of(cells: Path | str | Sequence[Path | str]) -> Path | None:
+def absolute(cells: CellPaths) -> CellPaths:
+    """The same cells for a process with another working folder; an address of elsewhere stays as it is."""
+    if isinstance(cells, (str, Path)):
+        return Path(cells).absolute() if Path(cells).exists() else cells
+    return [Path(one).absolute() if Path(one).exists() else one for one in cells]
+
+
+def folder_of(cells: CellPaths) -> Path | None:
     """The folder, where it is one alone that names all files."""
     return Path(cells) if isinstance(cells, (str, Path)) and _of_folder(Path(cells)) else None
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +16,28 @@ from numpy.typing import NDArray
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
 __all__ = [
     "UNREAD",
     "BadFile",
+    "CellPaths",
     "CellSource",
     "CellsIn",
+    "NumberedCells",
     "SetOfFiles",
     "Stored",
     "TabledCells",
+    "are_paths",
     "refuse_modality",
 ]
 
 UNREAD = "its file could not be read:"
 """What the reason of a cell begins with whose row could not be read from its file, one of several."""
+
+CellPaths = Path | str | Sequence[Path | str]
+"""A file or folder of cells, or several as one data set."""
 
 CellsIn = Literal["rows", "columns"]
 """Where the cells of a text file are, which some do not tell."""
@@ -168,6 +177,11 @@ class SetOfFiles(Protocol):
         """All files that were asked for."""
         ...
 
+    @property
+    def readable(self) -> tuple[Path, ...]:
+        """Those that could be opened."""
+        ...
+
     def bad_files(self, reasons: Iterable[str] = ()) -> tuple[BadFile, ...]:
         """Those that could not be opened and have no rows, then those that reasons of bad cells tell of."""
         ...
@@ -178,6 +192,25 @@ class SetOfFiles(Protocol):
         In their block they have no value.
         """
         ...
+
+
+@runtime_checkable
+class NumberedCells(Protocol):
+    """Cells that have a joinid each, by which SOMA and the CELLxGENE Census know them."""
+
+    @property
+    def origin(self) -> Mapping[str, str]:
+        """Where they are from, for the record, such as ``census_version``; nothing that is not told."""
+        ...
+
+    def joinids(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Joinids of the cells of rows ``start`` to ``stop``."""
+        ...
+
+
+def are_paths(cells: object) -> "TypeIs[CellPaths]":
+    """Whether cells are given by paths, and are no object."""
+    return isinstance(cells, (str, Path, list, tuple))
 
 
 def refuse_modality(where: str, modality: str | None) -> None:

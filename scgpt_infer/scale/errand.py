@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from scgpt_infer.job import Job
-from scgpt_infer.model import Model, Say, cells_of
+from scgpt_infer.memory.opening import open_within
+from scgpt_infer.model import Model, Say
 from scgpt_infer.options import EmbedOptions
+from scgpt_infer.readers import CellSource
+from scgpt_infer.readers.members import absolute
+from scgpt_infer.readers.source import CellPaths, SetOfFiles
 from scgpt_infer.scale.seats import Seat
+from scgpt_runtime.errors import CellsError
 from scgpt_runtime.manifest import Manifest
 from scgpt_runtime.providers import ProviderChoice
 
@@ -56,7 +61,7 @@ class EmbedErrand:
     Attributes
     ----------
     cells
-        Absolute path, or an address.
+        Absolute path or paths, or an address.
     model
         Absolute path of a bundle, or ``demo``.
     options
@@ -67,14 +72,14 @@ class EmbedErrand:
         Where measurements are kept; None: the user's cache folder on each machine.
     """
 
-    cells: Path | str
+    cells: CellPaths
     model: Path | str
     options: EmbedOptions
     manifest: Manifest
     cache_dir: Path | None = None
 
     @classmethod
-    def of(cls, cells: Path | str, model: Path | str, opened: Model, cache_dir: Path | None = None) -> "EmbedErrand":
+    def of(cls, cells: CellPaths, model: Path | str, opened: Model, cache_dir: Path | None = None) -> "EmbedErrand":
         """The errand of a job that is about to be done.
 
         Parameters
@@ -88,20 +93,24 @@ class EmbedErrand:
         """
         bundle = opened.bundle
         named = model if str(model) == "demo" else bundle.path.absolute()  # packages lie elsewhere on other machines
-        where = Path(cells).absolute() if Path(cells).exists() else cells
-        return cls(where, named, opened.options, bundle.manifest, cache_dir)
+        return cls(absolute(cells), named, opened.options, bundle.manifest, cache_dir)
 
     @contextmanager
     def open(self, seat: Seat, say: Say) -> Iterator[Job]:
         """See `Errand`."""
         options = replace(self.options, device=seat.device, threads=seat.threads, instances=seat.instances)
-        with (
-            cells_of(self.cells, options) as source,
-            Model.open(self.model, options, cache_dir=self.cache_dir, say=say) as opened,
-        ):
-            yield opened.job(source)
+        with open_within(self.cells, self.model, options, seat.memory, cache_dir=self.cache_dir, say=say) as (source, known):
+            _check_whole(source)
+            yield known.job(source)
 
     def settled(self, choice: ProviderChoice) -> "EmbedErrand":
         """See `Errand`."""
         chosen: dict[str, Any] = {"provider": choice.provider, "precision": choice.precision}
         return replace(self, options=replace(self.options, **chosen))
+
+
+def _check_whole(source: CellSource) -> None:
+    """Make sure that no file is missing that could be opened when the job began: rows would be others."""
+    bad = source.bad_files() if isinstance(source, SetOfFiles) else ()
+    if bad:
+        raise CellsError(f"{bad[0].path} could be opened when the job began, and cannot any more: {bad[0].reason}")

@@ -30,7 +30,7 @@ def test_the_input_is_refused_as_output_by_any_of_its_names(cells, tmp_path):
     (tmp_path / "soft.h5ad").symlink_to(cells)
     (tmp_path / "hard.h5ad").hardlink_to(cells)
     for name in ("cells.h5ad", "soft.h5ad", "hard.h5ad", "../" + tmp_path.name + "/cells.h5ad"):
-        with pytest.raises(OutputError, match=r"is the input file.*--in-place.*in_place"):
+        with pytest.raises(OutputError, match=r"is an input file.*--in-place.*in_place"):
             destination(cells, tmp_path / name, PLAIN)
 
 
@@ -91,6 +91,6 @@ def test_looking_leaves_nothing_behind(cells, tmp_path):
 def test_a_disk_without_room_is_told_what_is_needed_and_free(tmp_path, monkeypatch):
     target = Target(tmp_path / "x.npy", 1_000_000, 512, "X_scGPT", lambda start, stop: [])
     assert output.disk(target).needed > 1_000_000 * 512 * 4
-    monkeypatch.setattr(output, "disk", lambda target: Disk(2_100_000_000, 300_000_000))
+    monkeypatch.setattr(output, "disk", lambda target, parts: Disk(2_100_000_000, 300_000_000))
     with pytest.raises(OutputError, match=r"about 2\.1 GB on the disk and 300\.0 MB are free"):
         check_disk(target)
