@@ -16,6 +16,7 @@ from scgpt_infer.readers.counts import Counts
 from scgpt_infer.readers.matrix import Rows
 from scgpt_infer.readers.names import INDEX, GeneNames, cell_text, no_column
 from scgpt_infer.readers.source import Stored
+from scgpt_infer.readers.unchanged import Unchanged
 from scgpt_runtime.cells import CellBlock
 
 __all__ = ["BareCells"]
@@ -50,6 +51,7 @@ class BareCells:
         close: Callable[[], None],
     ) -> None:
         self.path: Path | None = path
+        self._same = Unchanged(path)
         self._rows, self._cell_names, self._close = counts.rows, cell_names, close
         self.counts, self.values, self.why = counts.name, counts.values, why
         self.n_cells, self.n_genes = counts.rows.shape
@@ -86,7 +88,7 @@ class BareCells:
 
     def blocks(self, spans: Iterable[range]) -> Iterator[CellBlock]:
         """The cells of each span of rows."""
-        return matrix.blocks(self._rows, spans)
+        return matrix.blocks(self._rows, spans, self._same)
 
     def sample(self, n: int = 1000) -> CellBlock:
         """About ``n`` cells spread evenly over the file."""

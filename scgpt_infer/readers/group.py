@@ -24,6 +24,7 @@ from scgpt_infer.readers.nodes import Group, is_array
 from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_infer.readers.source import Stored
 from scgpt_infer.readers.stored import embedding
+from scgpt_infer.readers.unchanged import Unchanged
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
@@ -96,6 +97,7 @@ class GroupCells:
         of_file: Callable[[Frame], CellTable] = lambda obs: obs,
     ) -> None:
         self.path: Path | None = path
+        self._same = Unchanged(path)
         self._group, self._close, self._where = group, close, where
         obs, var, raw_var = _tables(group, where)
         self._obs = of_file(obs)
@@ -128,7 +130,9 @@ class GroupCells:
 
     def cell_names(self, start: int, stop: int) -> list[str]:
         """Names of the cells of rows ``start`` to ``stop``."""
-        return self._obs.column(INDEX, start, stop)
+        names = self._obs.column(INDEX, start, stop)
+        self._same.check()
+        return names
 
     def cell_column(self, name: str) -> NDArray[np.str_]:
         """A column of obs as text."""
@@ -148,7 +152,7 @@ class GroupCells:
 
     def blocks(self, spans: Iterable[range]) -> Iterator[CellBlock]:
         """The cells of each span of rows."""
-        return matrix.blocks(self._rows, spans)
+        return matrix.blocks(self._rows, spans, self._same)
 
     def sample(self, n: int = 1000) -> CellBlock:
         """About ``n`` cells spread evenly over the file."""

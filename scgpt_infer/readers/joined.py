@@ -17,6 +17,7 @@ from scgpt_infer.readers import matrix
 from scgpt_infer.readers.matrix import Rows
 from scgpt_infer.readers.names import INDEX
 from scgpt_infer.readers.source import Stored
+from scgpt_infer.readers.unchanged import Unchanged
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
@@ -127,6 +128,7 @@ class JoinedCells:
         close: Callable[[], None],
     ) -> None:
         self.path, self.n_cells, self.why = path, n_cells, why
+        self._same = Unchanged(path)
         self._matrices, self._told, self._close = tuple(matrices), told, close
         self._rows = _JoinedRows(n_cells, self._matrices)
         self.n_genes = self._rows.shape[1]
@@ -164,7 +166,7 @@ class JoinedCells:
 
     def blocks(self, spans: Iterable[range]) -> Iterator[CellBlock]:
         """The cells of each span of rows."""
-        return matrix.blocks(self._rows, spans)
+        return matrix.blocks(self._rows, spans, self._same)
 
     def sample(self, n: int = 1000) -> CellBlock:
         """About ``n`` cells spread evenly over all rows."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from scgpt_infer.readers.damage import reading
 from scgpt_infer.readers.room import ROOM, ReadingRoom
+from scgpt_infer.readers.unchanged import Unchanged
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
@@ -179,10 +180,13 @@ class DenseRows:
         """Nothing to give back."""
 
 
-def blocks(rows: Rows, spans: Iterable[range]) -> Iterator[CellBlock]:
-    """The rows of each span."""
+def blocks(rows: Rows, spans: Iterable[range], same: Unchanged | None = None) -> Iterator[CellBlock]:
+    """The rows of each span; those of a file that is not the same any more after they were read are not given."""
     for span in spans:
-        yield rows.read(span.start, span.stop)
+        block = rows.read(span.start, span.stop)
+        if same is not None:
+            same.check()
+        yield block
 
 
 def sample(rows: Rows, n: int = 1000) -> CellBlock:

@@ -72,6 +72,14 @@ def state_of(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
+def _check_same(file: FileCells) -> None:
+    """Raise where a file is not what it was when the set was opened: before it is read, and after."""
+    if state_of(file.path) != file.state:
+        raise CellsError(
+            f"{file.path} was changed while its cells were read. Run the command again when nothing writes to it."
+        )
+
+
 def unread_from(path: Path, why: str) -> str:
     """The reason of a cell whose row could not be read from a file."""
     return f"{UNREAD} {path}: {why}"
@@ -123,20 +131,19 @@ class StackedRows:
         return CellBlock(np.cumsum(counts), indices, data, start)
 
     def _piece(self, file: FileCells, low: int, high: int) -> CellBlock:
-        if state_of(file.path) != file.state:
-            raise CellsError(
-                f"{file.path} was changed while its cells were read. Run the command again when nothing writes to it."
-            )
+        _check_same(file)
         rows = range(file.first_row + low, file.first_row + high)
         self.unread.pop(rows, None)
         try:
             with self._kept.source(file.path) as source:
                 (block,) = source.blocks([range(low, high)])
         except CellsError as error:
+            _check_same(file)
             if self._strict:
                 raise
             self.unread[rows] = unread_from(file.path, str(error.__cause__ or error).splitlines()[0])
             return CellBlock(np.zeros(high - low + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32), low)
+        _check_same(file)
         return CellBlock(block.indptr, _moved(block.indices, file.genes), block.data, block.first_row)
 
     def close(self) -> None:
