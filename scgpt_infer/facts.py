@@ -10,7 +10,7 @@ from typing import Protocol
 from scgpt_infer import __version__
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import CellSource
-from scgpt_infer.readers.source import SetOfFiles
+from scgpt_infer.readers.source import NumberedCells, SetOfFiles
 from scgpt_infer.run import Answering, Tally
 from scgpt_infer.summary import Summary
 from scgpt_infer.writers.sink import Record
@@ -93,6 +93,7 @@ class Facts:
             "ties": settings.ties,
             "sample": settings.sample,
             "modality": self.options.modality or "",
+            **(self.source.origin if isinstance(self.source, NumberedCells) else {}),
             "counts": self.source.counts,
             "values": self.source.values,
             "genes": self.options.genes,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.preview import Disk
 from scgpt_infer.readers import CellSource
+from scgpt_infer.readers.joinids import joinids_of_cells
 from scgpt_infer.readers.members import members
 from scgpt_infer.readers.source import CellPaths, TabledCells, are_paths
 from scgpt_infer.sizes import size
@@ -24,7 +25,7 @@ from scgpt_runtime.errors import OptionError, OutputError
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["check_disk", "check_key", "destination", "disk", "target_of"]
+__all__ = ["check_disk", "check_key", "check_path", "destination", "disk", "kept_tables", "target_of"]
 
 _OURS = "X_scGPT"
 """What the names of our embeddings begin with."""
@@ -68,13 +69,13 @@ def destination(cells: CellPaths, output: Path | str | None, options: EmbedOptio
         raise OutputError(
             f"{output} is an input file. Name another file, or add to the input (--in-place, in_place=True)."
         )
-    _check_path(path)
+    check_path(path)
     return path
 
 
 def target_of(path: Path, source: CellSource, n_cells: int, dim: int, key: str, options: EmbedOptions) -> Target:
     """What the file shall hold."""
-    kept = _kept(source.path)
+    kept = kept_tables(source.path)
     return Target(
         path=path,
         n_cells=n_cells,
@@ -84,12 +85,13 @@ def target_of(path: Path, source: CellSource, n_cells: int, dim: int, key: str, 
         genes=() if kept is not None else source.gene_names["index"],
         source=kept,
         obs=source.cell_table if kept is None and isinstance(source, TabledCells) else None,
+        joinids=joinids_of_cells(source),
         obs_only=options.obs_only,
         dtype=options.dtype,
     )
 
 
-def _kept(path: Path | None) -> Path | None:
+def kept_tables(path: Path | None) -> Path | None:
     """The file or store whose tables an output keeps: one whose cells are all there is."""
     suffix = "" if path is None else path.suffix.lower()
     if path is None or suffix not in (".h5ad", ".zarr"):
@@ -176,12 +178,18 @@ def _in_place(cells: CellPaths, output: Path | str | None) -> Path:
         raise OutputError(
             f"--in-place (in_place) adds to .h5ad files, and the input is {named[0].name}. Name an output instead."
         )
-    _check_path(path)
+    check_path(path)
     return path
 
 
-def _check_path(path: Path) -> None:
-    """A file or folder can appear under this name and under those beside it."""
+def check_path(path: Path) -> None:
+    """Make sure that a file or folder can appear under this name and under those beside it.
+
+    Raises
+    ------
+    OutputError
+        A name is taken by something else, or nothing can be written there.
+    """
     folder = path.parent
     if not folder.is_dir():
         raise OutputError(f"The folder {folder} of the output {path.name} does not exist. Make it first.")

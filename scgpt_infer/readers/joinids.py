@@ -1,18 +1,21 @@
 """Joinids: the numbers by which SOMA joins cells and genes to the rows and columns of its arrays.
 
-Data frames come in, the joinids of the rows that are wanted go out, and how to ask for them. What they are joined to it
-does not know.
+Data frames and sources come in, the joinids of the rows that are wanted go out, and how to ask for them. What they are
+joined to it does not know.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scgpt_infer.readers.soma_store import asking
+from scgpt_infer.readers.source import CellSource, NumberedCells
 from scgpt_runtime.errors import CellsError
 
-__all__ = ["JOINID", "Joinids", "asked", "joinids_of", "places"]
+__all__ = ["JOINID", "Joinids", "asked", "joinids_of", "joinids_of_cells", "places"]
 
 JOINID = "soma_joinid"
 """Name of their column."""
@@ -53,6 +56,40 @@ def joinids_of(frame: Any, value_filter: str | None, what: str) -> Joinids:
     found = np.sort(np.concatenate([np.empty(0, np.int64), *parts]))
     whole = range(int(found[0]), int(found[-1]) + 1) if len(found) else range(0)
     return whole if len(whole) == len(found) else found
+
+
+def joinids_of_cells(source: CellSource) -> Callable[[int, int], NDArray[np.int64]] | None:
+    """What gives the joinids of rows start to stop: the source itself, or a column ``soma_joinid`` of its obs.
+
+    Returns
+    -------
+    callable or None
+        None where there is neither. A column is read when the first joinids are asked for; `CellsError` is raised then
+        where it holds something else.
+    """
+    if isinstance(source, NumberedCells):
+        return source.joinids
+    return _Column(source).joinids if JOINID in source.cell_columns else None
+
+
+@dataclass(slots=True)
+class _Column:
+    """Joinids in a column of obs; the column is read once, and 8 bytes a cell are held."""
+
+    source: CellSource
+    read: NDArray[np.int64] | None = None
+
+    def joinids(self, start: int, stop: int) -> NDArray[np.int64]:
+        if self.read is None:
+            told = self.source.cell_column(JOINID)
+            try:
+                self.read = told.astype(np.int64)
+            except ValueError as error:
+                raise CellsError(
+                    f"Column {JOINID} of obs holds something that is no joinid ({error}); expected a whole number for "
+                    "each cell."
+                ) from error
+        return self.read[start:stop]
 
 
 def asked(joinids: Joinids) -> Any:

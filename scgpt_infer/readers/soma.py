@@ -77,8 +77,8 @@ class SomaCells:
     Attributes
     ----------
     origin
-        Where the cells are from: ``uri``, ``census_version``, ``organism``, ``measurement``, ``where``; empty where it
-        is not told.
+        Where the cells are from, as far as it is told: ``uri`` (where it is no folder), ``census_version``,
+        ``organism``, ``measurement``, ``where``.
     """
 
     def __init__(self, store: Store, path: Path | None, *, layer: str | None = None, where: str | None = None) -> None:
@@ -94,7 +94,8 @@ class SomaCells:
         var = genes[counts.name]
         self.gene_names = GeneNames([*var.columns, *var.named], var.column, f"var of {store.where}")
         self.cell_columns = tuple(self._obs.columns)
-        self.origin: Mapping[str, str] = {**store.origin, "where": where or ""}
+        origin = {**store.origin, "where": where or ""}
+        self.origin: Mapping[str, str] = {name: told for name, told in origin.items() if told}
 
     @property
     def rows(self) -> Rows:

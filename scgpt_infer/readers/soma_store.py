@@ -105,7 +105,7 @@ class Store:
                 raw = experiment.ms[RAW] if RAW in experiment.ms and measurement != RAW else None
                 version = version or _build_date(root)
                 origin = {
-                    "uri": "" if place.release else place.uri,
+                    "uri": "" if place.path else place.uri,
                     "census_version": version,
                     "organism": told,
                     "measurement": measurement,

@@ -164,6 +164,8 @@ class Target:
     obs
         Gives the table of all cells, a pandas DataFrame, for a format that keeps it; None where there is none, or
         `source` has it.
+    joinids
+        Joinids of the cells of rows start to stop, (n,) int64; None where the cells have none.
     obs_only
         Leave the source's matrices out.
     columns
@@ -197,6 +199,7 @@ class Target:
     genes: Sequence[str] = ()
     source: Path | None = None
     obs: Callable[[], Any] | None = None
+    joinids: Callable[[int, int], NDArray[np.int64]] | None = None
     obs_only: bool = False
     columns: tuple[Column, ...] = ()
     kind: Kind = "embeddings"

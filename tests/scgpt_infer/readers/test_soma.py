@@ -12,6 +12,7 @@ import pytest
 from scipy import sparse
 
 import scgpt_infer
+from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import open_cells
 from scgpt_infer.spans import grid
 from scgpt_runtime.errors import CellsError, MissingDependencyError
@@ -119,8 +120,11 @@ def test_a_copy_of_the_census_gives_counts_of_an_organism(census: Path, cells: a
         assert source.gene_names["feature_name"][:2] == ["GENE0", "GENE1"]
         assert source.gene_names["index"][1] == "ENSG00000000001"
         np.testing.assert_array_equal(dense(source), cells.X.toarray())
-        expected = {"census_version": "2025-01-30", "organism": "homo_sapiens", "measurement": "RNA", "where": ""}
-        assert source.origin == {"uri": str(census), **expected}
+        assert source.origin == {
+            "census_version": "2025-01-30",
+            "organism": "homo_sapiens",
+            "measurement": "RNA",
+        }
     with open_cells(census, organism="mus_musculus", where="cell_type == 'T'", layer="normalized") as source:
         assert (source.n_cells, source.counts) == (25, "layers/normalized")
         assert source.gene_names["feature_name"][0] == "Gene0"
@@ -132,7 +136,7 @@ def test_a_copy_of_the_census_gives_counts_of_an_organism(census: Path, cells: a
 def test_an_experiment_of_the_census_may_be_named_itself(census: Path):
     with open_cells(census / "census_data" / "mus_musculus") as source:
         assert source.n_cells == 50
-        assert source.origin["organism"] == ""
+        assert source.origin == {"measurement": "RNA"}
     with pytest.raises(CellsError, match=r"is one experiment.*Leave the organism out"):
         open_cells(census / "census_data" / "mus_musculus", organism="mus_musculus")
 
@@ -153,7 +157,7 @@ def test_a_release_is_asked_of_the_package_of_the_census(census: Path, monkeypat
     monkeypatch.setitem(sys.modules, "cellxgene_census", package)
     with open_cells("census:stable", threads=1) as source:
         assert asked == [("2025-01-30", "1")]
-        assert (source.n_cells, source.path, source.origin["uri"]) == (130, None, "")
+        assert (source.n_cells, source.path) == (130, None)
         assert source.origin["census_version"] == "2025-01-30"
     with pytest.raises(CellsError, match=r"census:2001-01-01 cannot be read: Unable to locate Census version"):
         open_cells("census:2001-01-01")
@@ -217,3 +221,18 @@ def test_without_tiledbsoma_the_line_to_install_it_is_given(experiment: Path, mo
     monkeypatch.setitem(sys.modules, "tiledbsoma", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "scgpt-infer\[soma\]"'):
         open_cells(experiment)
+
+
+def test_a_query_becomes_a_contribution(cells: ad.AnnData, toy_model: Path, tmp_path: Path):
+    cells.var_names = [f"G{i}" for i in range(cells.n_vars)]
+    census = write_census(tmp_path / "census", {"homo_sapiens": cells})
+    options = EmbedOptions(where="cell_type == 'T'", organism="homo_sapiens")
+    scgpt_infer.embed_file(census, tmp_path / "x.npy", toy_model, options)
+    summary = scgpt_infer.embed_file(census, tmp_path / "x.census", toy_model, options)
+    vectors = np.load(tmp_path / "x.npy")
+    kept = ~np.isnan(vectors).any(axis=1)
+    assert np.load(tmp_path / "x.census/embeddings.npy").tobytes() == vectors[kept].tobytes()
+    assert np.load(tmp_path / "x.census/joinids.npy").tolist() == [int(row) * 6 + 1 for row in np.flatnonzero(kept)]
+    text = (tmp_path / "x.census/meta.yml").read_text()
+    assert 'census_version: "2025-01-30"\nexperiment_name: "homo_sapiens"' in text
+    assert f"n_embeddings: {summary.n_embedded}\n" in text
