@@ -82,7 +82,8 @@ def _together(lengths: NDArray[np.int64], room: int) -> list[NDArray[np.int64]]:
 def _pack(
     tokens: TokenBlock, settings: TokenizerSettings, cells: NDArray[np.int64], sizes: list[int], width: int
 ) -> PackedBatch:
-    starts, lengths = tokens.offsets[cells], np.diff(tokens.offsets)[cells]
+    places = [slice(tokens.offsets[cell], tokens.offsets[cell + 1]) for cell in cells.tolist()]
+    lengths = np.diff(tokens.offsets)[cells]
     total = int(lengths.sum())
     size = next((size for size in sizes if size >= total), -(-total // _UNIT) * _UNIT)
     rest = size - total
@@ -91,10 +92,10 @@ def _pack(
     each = np.zeros(rows, np.int64)
     each[: len(cells) + len(dummies)] = np.concatenate([lengths, dummies])
     offsets = np.concatenate([[0], np.cumsum(each)])  # (rows + 1,)
-    taken = np.repeat(starts - offsets[: len(cells)], lengths) + np.arange(total)  # (total,) places in the block
     ids = np.full(size, settings.pad_id, tokens.ids.dtype)
     values = np.full(size, pad_level(settings, tokens.values.dtype), tokens.values.dtype)
-    ids[:total], values[:total] = tokens.ids[taken], tokens.values[taken]
+    np.concatenate([tokens.ids[place] for place in places], out=ids[:total])
+    np.concatenate([tokens.values[place] for place in places], out=values[:total])
     return PackedBatch(
         ids,
         values,
@@ -116,6 +117,9 @@ def token_places(each: NDArray[np.int64], width: int) -> NDArray[np.int32]:
     width
         Most tokens of a row.
     """
-    real = (np.arange(width) < each[:, None]).ravel()
-    places = np.concatenate([np.flatnonzero(real), np.flatnonzero(~real)])
-    return places.astype(np.int32).reshape(len(each), width)
+    every = np.arange(len(each) * width, dtype=np.int32)
+    starts = range(0, len(every), width)
+    ends = [start + length for start, length in zip(starts, each.tolist(), strict=True)]
+    real = [every[start:end] for start, end in zip(starts, ends, strict=True)]
+    padding = [every[end : start + width] for start, end in zip(starts, ends, strict=True)]
+    return np.concatenate([*real, *padding]).reshape(len(each), width)
