@@ -18,6 +18,7 @@ __all__ = ["commands", "main", "run"]
 
 COMMANDS = (
     "embed",
+    "merge",
     "annotate",
     "integrate",
     "multiomic",

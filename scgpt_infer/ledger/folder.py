@@ -4,7 +4,6 @@ Resume, retry and shard are one idea: whoever opens the folder does what is miss
 no format of results.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path

@@ -59,7 +59,7 @@ def encode(kept: Kept, dtype: str = "float32") -> bytes:
     for group in _GROUPS:
         arrays |= {f"{group}/{name}": values for name, values in getattr(part, group).items()}
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]  # names are words of ours
+    np.savez(file, allow_pickle=False, **arrays)
     return file.getvalue()
 
 

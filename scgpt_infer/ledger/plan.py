@@ -3,6 +3,7 @@
 Plain values, as JSON. It knows no parts.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from scgpt_infer.ledger.origin import Origin
-from scgpt_infer.writers.sink import Column, beside, fsync, output_errors
+from scgpt_infer.writers.sink import Column, Table, beside, fsync, output_errors
 from scgpt_runtime.errors import OutputError
 
 __all__ = ["PLAN", "Plan"]
@@ -20,6 +21,7 @@ PLAN = "plan.json"
 """Name of the plan among the parts."""
 
 _FORMAT = 1
+_LONG = 60
 
 _FREE = frozenset({"threads", "instances", "device", "batch_tokens", "n_cells", "n_without_embedding"})
 """Facts of a run that two runs of the same work may differ in."""
@@ -43,7 +45,7 @@ class Plan:
         Of the run, as they go with the result.
     asked
         Everything that was asked for and can change a row.
-    columns
+    columns, with_vectors, features, matrices, tables
         See `Target`.
     """
 
@@ -58,6 +60,10 @@ class Plan:
     facts: dict[str, str | int | float]
     asked: dict[str, Any] = field(default_factory=dict)
     columns: tuple[Column, ...] = ()
+    with_vectors: bool = True
+    features: tuple[str, ...] = ()
+    matrices: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
 
     @property
     def n_ranges(self) -> int:
@@ -66,24 +72,27 @@ class Plan:
 
     def differences(self, other: "Plan") -> list[str]:
         """How another plan differs from this one, in words; empty: it is the same work."""
-        ours, theirs = self._flat(), other._flat()
+        ours, theirs = self.flat(), other.flat()
         return [
             f"{name} {_short(ours.get(name))} instead of {_short(theirs.get(name))}"
             for name in sorted({*ours, *theirs})
             if ours.get(name) != theirs.get(name)
         ]
 
-    def _flat(self) -> dict[str, Any]:
+    def flat(self) -> dict[str, Any]:
+        """All that two plans of the same work have in common, by name."""
         whole = json.loads(self.to_json())
-        whole["columns"] = json.dumps(whole["columns"])
+        for name in ("columns", "features", "matrices", "tables"):
+            words = json.dumps(whole[name])
+            whole[name] = words if len(words) <= _LONG else hashlib.sha256(words.encode()).hexdigest()
         facts, asked = whole.pop("facts"), whole.pop("asked")
         whole.pop("origin")
         told = {} if self.origin is None else {**self.origin.told(), "time of the input": self.origin.modified}
-        return {**whole, **asked, **{name: value for name, value in facts.items() if name not in _FREE}, **told}
+        return {**{name: value for name, value in facts.items() if name not in _FREE}, **whole, **asked, **told}
 
     def to_json(self) -> str:
         """One JSON object."""
-        return json.dumps({"format": _FORMAT, **asdict(self)}, ensure_ascii=False, indent=1)
+        return json.dumps({"format": _FORMAT, **asdict(self)}, indent=1)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -111,9 +120,11 @@ class Plan:
         values = {name: value for name, value in told.items() if name != "format"}
         origin = values.pop("origin")
         columns = tuple(Column(one["name"], tuple(one["words"])) for one in values.pop("columns"))
+        tables = tuple(Table(**{**one, "features": tuple(one["features"])}) for one in values.pop("tables"))
+        features, matrices = (tuple(values.pop(name)) for name in ("features", "matrices"))
         if origin is not None:
             origin = Origin(**{**origin, "paths": tuple(origin["paths"]), "names": tuple(origin["names"])})
-        return cls(origin=origin, columns=columns, **values)
+        return cls(origin=origin, columns=columns, features=features, matrices=matrices, tables=tables, **values)
 
     def write(self, folder: Path) -> None:
         """Write it into a folder that has none; where another process was quicker, its plan stays."""
@@ -132,4 +143,4 @@ class Plan:
 
 def _short(value: object) -> str:
     words = str(value)
-    return words if len(words) <= 60 else f"{words[:57]}..."
+    return words if len(words) <= _LONG else f"{words[:57]}..."

@@ -1,0 +1,88 @@
+"""``scgpt-infer merge``: folders of parts in, the output that they are of out.
+
+Reads the words and prints; `scgpt_infer.merging` does the work.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scgpt_infer.cli.embed import SHOWN
+from scgpt_infer.cli.options import json_option, path_type, quiet_option
+from scgpt_infer.cli.progress import Progress, clock
+
+if TYPE_CHECKING:
+    from scgpt_infer.merging import Merged
+
+__all__ = ["command"]
+
+_EXAMPLES = """\b
+Examples:
+  scgpt-infer embed atlas.h5ad --model human -o atlas.npy --shard 0/3      on three machines, 0/3 to 2/3
+  scgpt-infer merge atlas.npy.parts -o atlas.npy                           where they share a disk
+  scgpt-infer merge a/atlas.npy.parts b/atlas.npy.parts -o atlas.zarr      where they do not
+"""
+
+
+@click.command("merge", short_help="Parts and shards become one output.", epilog=_EXAMPLES)
+@click.argument("folders", nargs=-1, required=True, type=path_type)
+@click.option("--output", "-o", type=path_type, required=True, help="Where to write; the suffix says the format.")
+@click.option(
+    "--allow-mixed", is_flag=True, help="Take parts of several models, providers or precisions; the record tells it."
+)
+@click.option("--allow-missing", is_flag=True, help="Rows that no part has become NaN; the record tells it.")
+@click.option(
+    "--cells",
+    type=path_type,
+    help="Where the cells are now, for .h5ad and .zarr, which keep their tables.  [default: where they were]",
+)
+@click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
+@quiet_option
+@json_option
+def command(
+    folders: tuple[Path, ...],
+    output: Path,
+    allow_mixed: bool,
+    allow_missing: bool,
+    cells: Path | None,
+    obs_only: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Put the parts in FOLDERS (OUTPUT.parts of each shard or machine) together.
+
+    No row may be missing, and none twice unless both are alike; every part is compared with its sha256. The folders
+    stay as they are.
+    """
+    from scgpt_infer.merging import MergeOptions, merge
+
+    how = MergeOptions(allow_mixed, allow_missing, cells, obs_only)
+    if quiet:
+        merged = merge(folders, output, how)
+    else:
+        with Progress("merge") as progress:
+            merged = merge(folders, output, how, progress)
+    if as_json:
+        click.echo(merged.to_json())
+    elif not quiet:
+        click.echo(_report(merged))
+
+
+def _report(merged: "Merged") -> str:
+    """What was made, for people."""
+    lines = [
+        f"{merged.n_cells:,} cells of {len(merged.folders)} folders merged in {clock(merged.wall_seconds)}",
+        f"  output     {merged.output}, {merged.key}, {merged.dim} wide",
+        f"  parts      sha256 {merged.parts_sha256[:16]}; the folders are kept",
+    ]
+    lines += [f"  mixed      {name} {told}" for name, told in merged.mixed.items()]
+    if merged.n_twice:
+        lines.append(f"  twice      {merged.n_twice:,} cells were in two folders, alike")
+    if merged.n_missing:
+        lines.append(f"  missing    {merged.n_missing:,} cells are in no folder")
+    if merged.n_bad:
+        lines += [f"{merged.n_bad:,} cells have no result (NaN):"]
+        lines += [f"  {count:,} x {reason}" for reason, count in merged.reasons.items()]
+        lines += [f"  row {cell.row} ({cell.name}): {cell.reason}" for cell in merged.bad[:SHOWN]]
+    return "\n".join(lines)
