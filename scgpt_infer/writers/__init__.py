@@ -57,7 +57,7 @@ WRITERS: dict[str, Writer] = {
     ".jsonl": Writer(json.open_jsonl, json.bytes_needed, json.BESIDE),
     ".npy": Writer(npy.open_npy, npy.bytes_needed, npy.BESIDE, check=npy.check),
     ".parquet": Writer(parquet.open_parquet, parquet.bytes_needed, needs="pyarrow", extra="parquet"),
-    ".zarr": Writer(zarr.open_zarr, zarr.bytes_needed, needs="zarr", extra="zarr", ours=zarr.is_ours),
+    ".zarr": Writer(zarr.open_zarr, zarr.bytes_needed, needs="zarr", extra="zarr", ours=zarr.is_ours, check=zarr.check),
 }
 
 

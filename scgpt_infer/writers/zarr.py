@@ -20,7 +20,7 @@ from scgpt_infer.writers.h5ad_columns import facts_of, recorded, refuse_others, 
 from scgpt_infer.writers.h5ad_former import IMPUTED, RECORD, record_name, table_facts
 from scgpt_infer.writers.sink import Column, Part, Record, Sink, Target, matrix_of, output_errors, table_of
 
-__all__ = ["bytes_needed", "is_ours", "open_zarr"]
+__all__ = ["bytes_needed", "check", "is_ours", "open_zarr"]
 
 _MARK = "scgpt_infer_output"
 """Attribute of the root of a store that we wrote; whoever writes the store anew drops it."""
@@ -48,6 +48,21 @@ def is_ours(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return _MARK in attributes and (folder / "uns").is_dir()
+
+
+def check(target: Target) -> None:
+    """Make sure that no column of another's would be replaced in the table that is kept.
+
+    Raises
+    ------
+    OutputError
+        One would.
+    """
+    if target.source is None or not target.columns:
+        return
+    with source_file(target.source) as source:
+        told = source["obs"].attrs
+        refuse_others(told.get("column-order", ()), _recorded(target), target, str(told.get("_index", "_index")))
 
 
 @contextmanager

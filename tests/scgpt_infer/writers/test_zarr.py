@@ -121,6 +121,9 @@ def test_columns_go_into_obs_and_the_users_own_are_never_replaced(path, toy_h5ad
     assert list(obs.columns) == ["kind", "scgpt_label", "scgpt_confidence"]
     assert list(obs["scgpt_label"].astype(object).where(obs["scgpt_label"].notna(), None)[:3]) == [None, "T", "B"]
     assert obs["scgpt_confidence"].isna().sum() == 367
+    target = Target(path, N_CELLS, 8, "X", lambda a, b: [], columns=(Column("kind"),), prefix="", source=toy_h5ad)
+    with pytest.raises(OutputError, match="obs already has kind"):
+        writer_of(path).check(target)
     with pytest.raises(OutputError, match="obs already has kind"):
         written(path, parts=parts, columns=(Column("kind", words),), prefix="", source=toy_h5ad)
 
