@@ -5,11 +5,12 @@ It is beside every output, whatever its format, so that millions of cells need n
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from scgpt_infer.writers.sink import beside, fsync, output_errors, sync
+from scgpt_infer.writers.sink import beside, fsync, output_errors
 
 __all__ = ["RowReport", "report_path"]
 
@@ -59,10 +60,11 @@ class RowReport:
             fsync(self._temporary)
 
     def commit(self) -> None:
-        """Give it its name; where there are no bad cells, an earlier one goes."""
+        """Give it its name, when it was settled; where there are no bad cells, an earlier one goes."""
         with output_errors(self._final):
             if self._count:
-                sync(self._temporary, self._final)
+                os.replace(self._temporary, self._final)
+                fsync(self._final.parent)
                 return
             with suppress(FileNotFoundError):
                 self._final.unlink()
