@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.at_scale.assumed import devices
 from benchmarks.at_scale.plan import GROUPS, Asked, Case, planned
-from benchmarks.at_scale.tables import measured_table, rates_of, scale_table
+from benchmarks.at_scale.tables import measured_table, rates_of, scale_table, stages_table
 from benchmarks.study.machine import describe
 
 GOAL = 20_000.0
@@ -43,8 +43,10 @@ def main(arguments: list[str]) -> int:
         print(tables(record, given.against))
         return 0
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        stored = _files(given, Path(folder)) if {"stored", "wide", "paced"} & {*given.groups} else {}
-        asked = Asked(given.bundle, folder, tuple(given.cells), given.many, {k: str(v) for k, v in stored.items()})
+        stored = _files(given, Path(folder)) if {*given.groups} - {"sizes", "formats"} else {}
+        asked = Asked(
+            given.bundle, folder, tuple(given.cells), given.many, given.few, {k: str(v) for k, v in stored.items()}
+        )
         record["machine"] = describe()
         record["input_bytes"] |= {way: _size(path) / given.once for way, path in stored.items()}
         for case in planned(given.groups, asked):
@@ -80,14 +82,17 @@ def misses(runs: dict[str, dict[str, Any]]) -> list[str]:
 
 def tables(record: dict[str, Any], against: Path) -> str:
     """What was measured, and what follows."""
-    wide = next(name for name in record["runs"] if name.endswith("gzip, wide vectors"))
-    rates = rates_of(record["runs"][wide], record["input_bytes"]["gzip"])
-    return f"{measured_table(record['runs'])}\n\n{scale_table(devices(against), rates)}"
+    wide = {name: run for name, run in record["runs"].items() if name.endswith("wide vectors")}
+    packed = next(run for name, run in wide.items() if "gzip" in name)
+    kinds, rates = devices(against), rates_of(packed, record["input_bytes"]["gzip"])
+    return "\n\n".join([measured_table(record["runs"]), stages_table(wide, kinds), scale_table(kinds, rates)])
 
 
 def _files(given: argparse.Namespace, folder: Path) -> dict[str, Path]:
     from benchmarks.at_scale.stored import STORED, repeated, written
 
+    if given.data is None:
+        raise SystemExit("These groups read files. Name an .h5ad of raw counts with --data, or take --groups sizes.")
     cells = repeated(given.data, given.once)
     return {way: written(cells, way, folder) for way in STORED}
 
@@ -104,7 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--once", type=int, default=ONCE, help="cells of a file; a multiple of 1,024")
     parser.add_argument("--groups", type=_groups, default=tuple(GROUPS), help=f"some of {','.join(GROUPS)}")
     parser.add_argument("--cells", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 10_000_000])
-    parser.add_argument("--many", type=int, default=1_000_000, help="cells of the runs of other groups")
+    parser.add_argument("--many", type=int, default=1_000_000, help="cells of other runs in which no device takes time")
+    parser.add_argument(
+        "--few", type=int, default=20_000, help="cells for the demo model; for a clock five times as many"
+    )
     parser.add_argument("--folder", type=Path, help="where files and outputs go meanwhile; 6 GB for the whole series")
     parser.add_argument("--json", type=Path, help="where all runs are kept")
     parser.add_argument("--table", action="store_true", help="measure nothing, print tables of --json")

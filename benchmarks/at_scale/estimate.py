@@ -71,12 +71,16 @@ class Estimate:
         In the unit of the price.
     limit
         ``model``, ``feeding`` or ``merging``: the stage that takes longest.
+    read_rate, write_rate
+        Bytes a second that all devices together ask of the disk until the last part.
     """
 
     parts_seconds: float
     merge_seconds: float
     cost: float
     limit: str
+    read_rate: float
+    write_rate: float
 
     @property
     def seconds(self) -> float:
@@ -93,7 +97,9 @@ def estimate(n_cells: int, n_devices: int, device: Device, rates: Rates) -> Esti
     model, feeding = n_cells / (device.cells_per_second * n_devices), n_cells / (rates.feeding * n_devices)
     parts, merge = max(model, feeding), n_cells / rates.merging
     limit = "merging" if merge > parts else "model" if model >= feeding else "feeding"
-    return Estimate(parts, merge, (n_devices * parts + merge) / 3600 * device.price, limit)
+    cost = (n_devices * parts + merge) / 3600 * device.price
+    read, written = (n_cells * size / parts for size in (rates.input_bytes, rates.parts_bytes))
+    return Estimate(parts, merge, cost, limit, read, written)
 
 
 def devices_at_limit(device: Device, rates: Rates) -> float:

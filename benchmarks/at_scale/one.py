@@ -9,7 +9,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from scgpt_infer.facts import Facts
 from scgpt_infer.job import Job
 from scgpt_infer.keeping import Filled, Filler
 from scgpt_infer.ledger.folder import Ledger
+from scgpt_infer.model import Model
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import CellSource, open_cells
 from scgpt_infer.tasks.embed import Embedding
@@ -53,7 +55,7 @@ class Order:
     cells
         A file that is read round after round; empty: cells are generated.
     token_seconds
-        Time of the device for a token.
+        Time of the clock for a token; None: no clock, but the model of the bundle itself, and no rounds.
     folder
         Where output and parts go.
     """
@@ -63,7 +65,7 @@ class Order:
     bundle: str
     width: int
     cells: str
-    token_seconds: float
+    token_seconds: float | None
     folder: str
 
 
@@ -76,13 +78,13 @@ class Found:
     seconds, parts_seconds
         From the open cells to the finished output, and to the last part.
     processor_seconds
-        Time of all cores, in the process.
+        Time of all cores meanwhile.
     stages
-        Seconds by stage; they overlap.
+        Seconds by stage until the last part; they overlap.
     busy
-        Share of the time in which the device was at work.
+        Share of the time in which the clock was at work; None without one.
     tokens
-        Mean tokens of a cell.
+        Mean tokens of a cell; None without a clock.
     peak, pss
         Most memory of the process as the kernel marks it, and the most proportional set size that was seen; bytes.
     parts_bytes, output_bytes
@@ -93,8 +95,8 @@ class Found:
     parts_seconds: float
     processor_seconds: float
     stages: dict[str, float]
-    busy: float
-    tokens: float
+    busy: float | None
+    tokens: float | None
     peak: int
     pss: int
     parts_bytes: int
@@ -108,36 +110,42 @@ def genes_of(bundle: Bundle) -> list[str]:
 
 def measured(order: Order) -> Found:
     """Do a run and tell what it took."""
-    bundle = models.resolve(order.bundle)
-    bundle = narrowed(bundle, order.width) if order.width else bundle
-    clock = _Counting(bundle.manifest.dim, order.token_seconds)
-    with (
-        tempfile.TemporaryDirectory(dir=order.folder) as folder,
-        _source(order, bundle) as source,
-        engine_of(bundle, clock) as engine,
-    ):
-        options = EmbedOptions()
-        facts = Facts(bundle, engine, source, choose(source.gene_names, engine.vocabulary), options)
-        answers, path = computed(facts), Path(folder) / f"out{order.suffix}"
-        job = Job(source, answers, Embedding(answers.vectors), options)
-        filler = _Timed(job.alone())
+    with tempfile.TemporaryDirectory(dir=order.folder) as folder, _opened(order) as (job, clock):
+        path, filler = Path(folder) / f"out{order.suffix}", _Timed(job.alone())
         with Watch() as watch:
-            started = time.perf_counter()
-            summary = job.into_file(path, filler=filler)
-            seconds = time.perf_counter() - started
-        used = os.times()
+            before, started = os.times(), time.perf_counter()
+            job.into_file(path, filler=filler)
+            seconds, used = time.perf_counter() - started, os.times()
         return Found(
             seconds=seconds,
             parts_seconds=filler.ended - started,
-            processor_seconds=used.user + used.system,
-            stages=summary.seconds,
-            busy=clock.busy / seconds,
-            tokens=clock.tokens / order.n_cells,
+            processor_seconds=used.user + used.system - before.user - before.system,
+            stages=filler.stages,
+            busy=None if clock is None else clock.busy / seconds,
+            tokens=None if clock is None else clock.tokens / order.n_cells,
             peak=watch.peak,
             pss=watch.pss,
             parts_bytes=filler.bytes,
             output_bytes=sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file()),
         )
+
+
+@contextmanager
+def _opened(order: Order) -> Iterator[tuple[Job, "_Counting | None"]]:
+    """The job of embedding the cells: by a clock, or by the model."""
+    if order.token_seconds is None:
+        options = EmbedOptions(limit=order.n_cells)
+        with open_cells(order.cells) as source, Model.open(order.bundle, options) as model:
+            yield model.job(source), None
+        return
+    bundle = models.resolve(order.bundle)
+    bundle = narrowed(bundle, order.width) if order.width else bundle
+    clock = _Counting(bundle.manifest.dim, order.token_seconds)
+    with _source(order, bundle) as source, engine_of(bundle, clock) as engine:
+        options = EmbedOptions()
+        facts = Facts(bundle, engine, source, choose(source.gene_names, engine.vocabulary), options)
+        answers = computed(facts)
+        yield Job(source, answers, Embedding(answers.vectors), options), clock
 
 
 class _Counting(Clock):
@@ -154,15 +162,16 @@ class _Counting(Clock):
 
 
 class _Timed:
-    """Notes when the last part was kept, and what all of them take on the disk."""
+    """Notes when the last part was kept, what each stage took until then, and the bytes of all parts."""
 
     def __init__(self, filler: Filler) -> None:
         self._filler = filler
-        self.ended, self.bytes = 0.0, 0
+        self.ended, self.bytes, self.stages = 0.0, 0, dict[str, float]()
 
     def __call__(self, ledger: Ledger, tick: Callable[[int], None]) -> Filled:
         found = self._filler(ledger, tick)
-        self.ended, self.bytes = time.perf_counter(), sum(mark.size for mark in ledger.marks.values())
+        self.ended, self.stages = time.perf_counter(), dict(found.seconds)
+        self.bytes = sum(mark.size for mark in ledger.marks.values())
         return found
 
 

@@ -30,8 +30,8 @@ class Asked:
         Where outputs and parts go.
     cells
         Numbers of generated cells, from few to many.
-    many
-        Cells of the runs of other groups.
+    many, few
+        Cells of the runs of other groups, of those in which nothing and in which a device takes time.
     stored
         Files of the same cells, by the way in which they are stored.
     """
@@ -40,6 +40,7 @@ class Asked:
     folder: str
     cells: tuple[int, ...]
     many: int
+    few: int
     stored: dict[str, str]
 
 
@@ -86,11 +87,17 @@ def _wide(asked: Asked) -> list[Case]:
 
 def _paced(asked: Asked) -> list[Case]:
     """A device that takes time, to see whether it waits for anything."""
-    few = max(1, asked.many // 10)
+    what, few = "a clock of 0.14 µs a token", asked.few * 5
     return [
-        _case("paced", f"{few:,} cells of a file, {way}, a device at its pace", asked, few, cells=path, pace=PACE)
+        _case("paced", f"{few:,} cells of a file, {way}, {what}", asked, few, cells=path, pace=PACE)
         for way, path in asked.stored.items()
     ]
+
+
+def _model(asked: Asked) -> list[Case]:
+    """No clock, but the demo model itself."""
+    name, path = f"{asked.few:,} cells of a file, gzip, the demo model itself", asked.stored["gzip"]
+    return [_case("model", name, asked, asked.few, cells=path, pace=None, bundle="demo")]
 
 
 def _case(
@@ -102,9 +109,11 @@ def _case(
     suffix: str = ".npy",
     width: int = NARROW,
     cells: str = "",
-    pace: float = 0.0,
+    pace: float | None = 0.0,
+    bundle: str = "",
 ) -> Case:
-    return Case(group, name, Order(n_cells or asked.many, suffix, asked.bundle, width, cells, pace, asked.folder))
+    order = Order(n_cells or asked.many, suffix, bundle or asked.bundle, width, cells, pace, asked.folder)
+    return Case(group, name, order)
 
 
 GROUPS: dict[str, Callable[[Asked], list[Case]]] = {
@@ -113,4 +122,5 @@ GROUPS: dict[str, Callable[[Asked], list[Case]]] = {
     "formats": _formats,
     "wide": _wide,
     "paced": _paced,
+    "model": _model,
 }

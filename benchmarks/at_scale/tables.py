@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.at_scale.estimate import Device, Rates, devices_at_limit, estimate
 
-__all__ = ["measured_table", "rates_of", "scale_table"]
+__all__ = ["duration", "measured_table", "rates_of", "scale_table", "stages_table"]
 
 CELLS = (1_000_000, 10_000_000, 100_000_000)
 DEVICES = (1, 4, 16, 64)
@@ -61,6 +61,33 @@ def scale_table(devices: Iterable[Device], rates: Rates) -> str:
     return "\n\n".join([*blocks, _bytes(rates)])
 
 
+def stages_table(runs: Mapping[str, Mapping[str, Any]], devices: Iterable[Device]) -> str:
+    """How fast each stage is by itself, and how many devices it could serve, for runs that were measured."""
+    kinds = list(devices)
+    lines = [
+        "| run | stage | cells/s by itself | " + " | ".join(f"serves so many: {kind.name}" for kind in kinds) + " |",
+        "|---|---|---|" + "---|" * len(kinds),
+    ]
+    for name, run in runs.items():
+        for stage, rate in _stages(run).items():
+            serves = " | ".join(f"{rate / kind.cells_per_second:,.3g}" for kind in kinds)
+            lines.append(f"| {name} | {stage} | {rate:,.0f} | {serves} |")
+    return "\n".join(lines)
+
+
+def _stages(run: Mapping[str, Any]) -> dict[str, float]:
+    """Cells a second of each stage by itself, and of all until the last part."""
+    found, n_cells = run["found"], run["order"]["n_cells"]
+    seconds = {
+        "read": found["stages"]["read"],
+        "tokenise": found["stages"]["tokenise"],
+        "keep parts": found["stages"]["write"],
+        "all until the last part": found["parts_seconds"],
+        "merge": found["seconds"] - found["parts_seconds"],
+    }
+    return {stage: n_cells / spent for stage, spent in seconds.items()}
+
+
 def _of_device(device: Device, rates: Rates) -> str:
     kind = "measured here" if device.is_measured else "assumed, not measured here"
     lines = [
@@ -69,15 +96,16 @@ def _of_device(device: Device, rates: Rates) -> str:
         f"fed to each device and {rates.merging:,.0f} cells/s merged (both measured), the merge takes longer than all "
         f"else from {devices_at_limit(device, rates):,.0f} devices on.",
         "",
-        "| cells | devices | until the last part | merge | in all | dollars | limit |",
-        "|---|---|---|---|---|---|---|",
+        "| cells | devices | until the last part | merge | in all | dollars | limit | disk: read, written, MB/s |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for n_cells in CELLS:
         for n_devices in DEVICES:
             found = estimate(n_cells, n_devices, device, rates)
             lines.append(
                 f"| {n_cells:,} | {n_devices} | {duration(found.parts_seconds)} | {duration(found.merge_seconds)} | "
-                f"{duration(found.seconds)} | {found.cost:,.2f} | {found.limit} |"
+                f"{duration(found.seconds)} | {found.cost:,.2f} | {found.limit} | "
+                f"{found.read_rate / 1e6:,.3g}, {found.write_rate / 1e6:,.3g} |"
             )
     return "\n".join(lines)
 

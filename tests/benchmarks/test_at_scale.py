@@ -108,7 +108,7 @@ def test_merging_is_the_limit_from_the_number_of_devices_that_is_told():
 def test_an_assumption_is_told_as_one():
     told = scale_table([GPU], RATES)
     assert "assumed, not measured here: a guess" in told
-    assert "| 100,000,000 | 64 | 26 min 2 s | 16 min 40 s | 42 min 42 s |" in told
+    assert "| 100,000,000 | 64 | 26 min 2 s | 16 min 40 s | 42 min 42 s | 56.11 | model | 128, 134 |" in told
     assert "| 1,000,000 | 2.0 | 2.1 | 2.0 |" in told
 
 
@@ -122,16 +122,19 @@ def test_durations_are_told_in_two_units(seconds, words):
 def test_a_series_is_measured_kept_and_told(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(scale, "GOAL", 1.0)
     monkeypatch.setattr(scale, "FLAT", 2.0)
-    words = ["--data", str(demo.CELLS), "--once", "1024", "--cells", "1000", "3000", "--many", "2048"]
+    words = ["--data", str(demo.CELLS), "--once", "1024", "--cells", "1000", "3000", "--many", "2048", "--few", "100"]
     words += ["--folder", str(tmp_path), "--json", str(tmp_path / "out.json")]
-    assert scale.main([*words, "--groups", "sizes,wide"]) == 0
+    assert scale.main([*words, "--groups", "sizes,wide,paced,model"]) == 0
     told = json.loads((tmp_path / "out.json").read_text())
-    assert [run["order"]["n_cells"] for run in told["runs"].values()] == [1000, 3000, 2048, 2048, 2048, 2048]
-    for run in told["runs"].values():
+    of_model = told["runs"].popitem()[1]
+    assert [run["order"]["n_cells"] for run in told["runs"].values()] == [1000, 3000, *[2048] * 4, *[500] * 3]
+    for run in (of_model, *told["runs"].values()):
         found = run["found"]
         assert 0 < found["parts_seconds"] < found["seconds"]
         assert found["output_bytes"] > run["order"]["n_cells"] * 64 * 4
-        assert 2 < found["tokens"] <= 600
+        assert found["parts_bytes"] > run["order"]["n_cells"] * 64 * 4
+        assert run is of_model or 2 < found["tokens"] <= 600
+        assert run["group"] != "paced" or found["busy"] > 0
     assert str(tmp_path) not in (tmp_path / "out.json").read_text()
     capsys.readouterr()
     assert scale.main(["--table", "--json", str(tmp_path / "out.json")]) == 0
