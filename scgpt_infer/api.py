@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from scgpt_infer.annotating import Annotated, AnnotateOptions
 from scgpt_infer.job import check_inplace
+from scgpt_infer.memory.opening import minded, open_within
 from scgpt_infer.model import Model, Say, cells_of, looked_at
 from scgpt_infer.options import MIN_MATCH, CellsIn, EmbedOptions, Genes, Precision, Provider, Sample, Ties
 from scgpt_infer.output import check_key, destination
@@ -153,14 +154,14 @@ def embed_file(
     path = destination(cells, output, options)
     several = shared(work, options)
     with (
-        cells_of(cells, options, strict=work.strict) as source,
-        Model.open(model, options, cache_dir=cache_dir, say=say, when_needed=several) as opened,
-        crew_of(EmbedErrand.of(_for_workers(cells, source), model, opened, cache_dir), work, say)
+        open_within(cells, model, options, work, cache_dir=cache_dir, say=say, by_others=several) as (source, known),
+        crew_of(EmbedErrand.of(_for_workers(cells, source), model, known, cache_dir), work, say)
         if several
         else nullcontext() as crew,
+        minded(work.memory, progress) as minding,
     ):
-        job = opened.job(source, engine=None if crew is None else crew.engine())
-        return job.into_file(path, progress, work=work, filler=crew)
+        job = known.job(source, engine=None if crew is None else crew.engine())
+        return job.into_file(path, minding, work=work, filler=crew)
 
 
 def _for_workers(cells: CellPaths, source: CellSource) -> CellPaths:

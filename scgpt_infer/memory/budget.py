@@ -1,14 +1,15 @@
 """What a job may hold, planned before it runs: `Budget`.
 
 In: bytes granted, an open engine, a way to open the cells. Out: cells that are open in pieces of a size that fits, or
-the least that works. A budget that is too small is refused before the work, never met by other results.
+the least that works. A budget that is too small is refused before the work, never met by other results. What libraries
+take is planned as if this process alone used them: others that share them now may end.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from scgpt_infer.memory.demand import Workspace, in_flight, of_cells, of_engine, widest
-from scgpt_infer.memory.measure import held_bytes, trim
+from scgpt_infer.memory.measure import resident_bytes, trim
 from scgpt_infer.memory.watch import line_of, memory_for, told_size
 from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.room import ReadingRoom
@@ -23,6 +24,8 @@ Opening = Callable[[ReadingRoom], CellSource]
 
 # Names of cells, the ledger and the writer of the output take pieces of a few megabytes.
 _OUTPUT_BYTES = 32_000_000
+# What is held at the same place differs from run to run: what is told to work must do so then, too.
+_SPREAD, _SPREAD_BYTES = 32, 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,11 @@ class Budget:
         OptionError
             Nothing is left.
         """
-        left = line_of(self.memory) - held_bytes() - _OUTPUT_BYTES
+        left = line_of(self.memory) - resident_bytes() - _OUTPUT_BYTES
         if left < n_workers * _OUTPUT_BYTES:
             raise OptionError(
-                f"{size(self.memory)} of memory leave nothing for {n_workers} workers beside the {size(held_bytes())} "
-                "that this process holds. Grant more (--memory), or take fewer workers (--workers)."
+                f"{size(self.memory)} of memory leave nothing for {n_workers} workers beside the "
+                f"{size(resident_bytes())} that this process holds. Grant more (--memory), or take fewer (--workers)."
             )
         return Budget(left // n_workers)
 
@@ -88,7 +91,7 @@ class Budget:
             The budget is too small for these cells and this model. The message says the least that works.
         """
         workspace, most = of_engine(engine), engine.choice.instances
-        held = held_bytes()
+        held = resident_bytes()
         usual = ReadingRoom.within(line_of(self.memory) - held - (most - 1) * workspace.each - _OUTPUT_BYTES)
         smallest = ReadingRoom.within(0)
         for room in dict.fromkeys((usual, smallest)):
@@ -102,7 +105,7 @@ class Budget:
         raise self._refusal(needs)
 
     def _refusal(self, needs: _Needs) -> OptionError:
-        least = memory_for(needs.of(1))
+        least = memory_for(needs.of(1) + needs.of(1) // _SPREAD + _SPREAD_BYTES)
         return OptionError(
             f"{size(self.memory)} of memory do not do for these cells and this model: the process and the model hold "
             f"{size(needs.process + needs.each)}, and a range of {size(needs.reading)} of cells, tokens and vectors is "
@@ -115,4 +118,4 @@ def _needs(engine: Engine, source: CellSource, workspace: Workspace) -> _Needs:
     most_values = widest(source)
     reading = of_cells(source, most_values) + in_flight(engine.settings, engine.bundle.manifest.dim, most_values)
     trim()
-    return _Needs(held_bytes() - workspace.kept + _OUTPUT_BYTES, reading, workspace.each)
+    return _Needs(resident_bytes() - workspace.kept + _OUTPUT_BYTES, reading, workspace.each)

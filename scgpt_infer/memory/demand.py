@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scgpt_infer.memory.measure import held_bytes, resident_bytes, trim
+from scgpt_infer.memory.measure import resident_bytes, trim
 from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.room import Weighed
 from scgpt_runtime.cells import CellBlock, TokenBlock
@@ -53,16 +53,19 @@ def of_engine(engine: Engine) -> Workspace:
     settings, n_known = engine.settings, len(engine.vocabulary)
     _tokenise_once(engine)
     trim()
-    start = held_bytes()
+    start = resident_bytes()
     with _peak() as first:
         _answer(engine, settings.max_length, n_known)
-    before = held_bytes()
+    with _peak() as second:
+        _answer(engine, settings.max_length, n_known, at_once=min(2, engine.choice.instances))
+    before = resident_bytes()
     for fraction in _FRACTIONS:
         _answer(engine, max(2, int(settings.max_length * fraction)), n_known)
-    seen = max(0, held_bytes() - before)
+    seen = max(0, resident_bytes() - before)
     # Where lengths are rounded, that is because something is kept for each.
     lengths = settings.max_length // engine.length_step if engine.length_step > 1 else 0
-    return Workspace(first.most + seen * lengths // len(_FRACTIONS), max(0, held_bytes() - start))
+    # The first instance may be warm since the engine was opened.
+    return Workspace(max(first.most, second.most) + seen * lengths // len(_FRACTIONS), max(0, resident_bytes() - start))
 
 
 def of_cells(source: CellSource, widest: int) -> int:
@@ -86,8 +89,8 @@ def in_flight(settings: TokenizerSettings, dim: int, widest: int) -> int:
     return RANGE_ROWS * (length * (_MADE_BYTES + _COPIES * token) + _VECTORS * 4 * dim)
 
 
-def _answer(engine: Engine, length: int, n_known: int) -> None:
-    """Let one instance answer one batch of cells of a length."""
+def _answer(engine: Engine, length: int, n_known: int, at_once: int = 1) -> None:
+    """Let instances answer a batch of cells of a length each."""
     n_cells = max(1, engine.batch_tokens // length)
     n_tokens = n_cells * length
     rng = np.random.default_rng(0)
@@ -99,14 +102,19 @@ def _answer(engine: Engine, length: int, n_known: int) -> None:
         faults=np.zeros(n_cells, np.uint8),
         first_row=0,
     )
-    for batch in engine.batches(tokens)[:1]:
-        engine.infer(batch)
+    batch = engine.batches(tokens)[0]
+    others = [threading.Thread(target=engine.infer, args=(batch,), daemon=True) for _ in range(at_once - 1)]
+    for thread in others:
+        thread.start()
+    engine.infer(batch)
+    for thread in others:
+        thread.join()
 
 
 def _tokenise_once(engine: Engine) -> None:
-    """Take a cell the whole way, so that the tokenizer is compiled and all threads have been started once."""
+    """Take a short cell the whole way, so that the tokenizer is compiled and all threads have been started once."""
     columns = np.arange(len(engine.vocabulary))
-    cell = CellBlock(np.array([0, len(columns)]), columns.astype(np.int32), np.ones(len(columns), np.float32), 0)
+    cell = CellBlock(np.array([0, 2]), np.arange(2, dtype=np.int32), np.ones(2, np.float32), 0)
     for _ in engine.run([cell], columns):
         pass
 

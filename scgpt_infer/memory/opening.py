@@ -1,4 +1,4 @@
-"""Cells and model opened for a job, within the memory that it is granted: `opened`, `minded`.
+"""Cells and model opened for a job, within the memory that it is granted: `open_within`, `minded`.
 
 In: what a user names. Out: an open source and an open `Model`, and a watch around the work. It does none of it.
 """
@@ -13,20 +13,23 @@ from scgpt_infer.model import Model, Say, cells_of
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.room import ROOM, ReadingRoom
+from scgpt_infer.readers.source import CellPaths
 from scgpt_infer.run import Progress
+from scgpt_infer.work import WorkOptions
 
-__all__ = ["minded", "opened"]
+__all__ = ["minded", "open_within"]
 
+_ALL = WorkOptions()
 # A process that leaves the work to others reads names and a sample: its part of all that is granted.
 _PARENT = 16
 
 
 @contextmanager
-def opened(
-    cells: Path | str,
+def open_within(
+    cells: CellPaths,
     model: Path | str,
     options: EmbedOptions,
-    memory: int | None = None,
+    work: WorkOptions = _ALL,
     *,
     cache_dir: Path | None = None,
     say: Say | None = None,
@@ -38,8 +41,8 @@ def opened(
     ----------
     cells, model, options, cache_dir, say
         See `scgpt_infer.embed_file`.
-    memory
-        Bytes that this process may hold, and all that it starts. None: no bound.
+    work
+        Says what memory this process may hold, with all that it starts, and whether a bad file is an error.
     by_others
         Other processes do the work, so that the model is not run here.
 
@@ -48,10 +51,11 @@ def opened(
     OptionError
         So much memory does not do. The message says the least that works.
     """
+    memory, strict = work.memory, work.strict
     if memory is None or by_others:
         room = ROOM if memory is None else ReadingRoom.within(memory // _PARENT)
         with (
-            cells_of(cells, options, room) as source,
+            cells_of(cells, options, room, strict=strict) as source,
             Model.open(model, options, cache_dir=cache_dir, say=say, when_needed=by_others) as known,
         ):
             yield source, known
@@ -59,7 +63,7 @@ def opened(
     with Model.open(model, options, cache_dir=cache_dir, say=say) as known:
 
         def opening(room: ReadingRoom) -> CellSource:
-            return cells_of(cells, options, room)
+            return cells_of(cells, options, room, strict=strict)
 
         with Budget(memory).opened(known.engine, opening) as source:
             yield source, known
@@ -72,7 +76,7 @@ def minded(memory: int | None, progress: Progress | None = None) -> Iterator[Pro
     Parameters
     ----------
     memory
-        See `opened`. None: nothing is minded, and `progress` is given back.
+        Bytes that this process may hold, with all that it starts. None: nothing is minded, and `progress` comes back.
     progress
         Told what it is told.
     """

@@ -17,6 +17,7 @@ from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.members import absolute
 from scgpt_infer.readers.source import CellPaths, SetOfFiles
 from scgpt_infer.scale.seats import Seat
+from scgpt_infer.work import WorkOptions
 from scgpt_runtime.errors import CellsError
 from scgpt_runtime.manifest import Manifest
 from scgpt_runtime.providers import ProviderChoice
@@ -99,7 +100,8 @@ class EmbedErrand:
     def open(self, seat: Seat, say: Say) -> Iterator[Job]:
         """See `Errand`."""
         options = replace(self.options, device=seat.device, threads=seat.threads, instances=seat.instances)
-        with open_within(self.cells, self.model, options, seat.memory, cache_dir=self.cache_dir, say=say) as (source, known):
+        work = WorkOptions(memory=seat.memory)
+        with open_within(self.cells, self.model, options, work, cache_dir=self.cache_dir, say=say) as (source, known):
             _check_whole(source)
             yield known.job(source)
 

@@ -6,7 +6,9 @@ In: an errand, work options. Out: an open `Crew`. It does no work.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+from scgpt_infer.memory import Budget
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.scale.crew import Crew
 from scgpt_infer.scale.errand import Errand
@@ -48,7 +50,8 @@ def crew_of(errand: Errand, work: WorkOptions, say: Callable[[str], None] | None
     """
     options, say = errand.options, say or _log.info
     if work.ray is None:
-        with Crew(Processes(), errand, _seats_here(work.workers, options, errand.manifest), say) as crew:
+        seats = _within(work.memory, _seats_here(work.workers, options, errand.manifest))
+        with Crew(Processes(), errand, seats, say) as crew:
             yield crew
         return
     from scgpt_infer.scale.actors import Actors, cluster_seats, connected, has_gpus
@@ -57,14 +60,23 @@ def crew_of(errand: Errand, work: WorkOptions, say: Callable[[str], None] | None
         raise OptionError(f"device is {options.device!r}; with Ray leave it at auto: the cluster shares GPUs out.")
     with connected(work.ray):
         gpu = options.provider in ON_GPU or (options.provider == "auto" and has_gpus())
-        seats = cluster_seats(work.workers, options.threads, options.instances, gpu)
+        seats = _within(work.memory, cluster_seats(work.workers, options.threads, options.instances, gpu))
         with Crew(Actors(gpu), errand, seats, say) as crew:
             yield crew
 
 
+def _within(memory: int | None, seats: list[Seat]) -> list[Seat]:
+    """The seats, each with its part of the memory."""
+    if memory is None:
+        return seats
+    part = Budget(memory).part(len(seats)).memory
+    return [replace(seat, memory=part) for seat in seats]
+
+
 def _seats_here(workers: int | None, options: EmbedOptions, manifest: Manifest) -> list[Seat]:
     """Seats on this machine: its GPUs, where they run the model, or its cores."""
-    if options.provider in ON_GPU or (options.provider == "auto" and obstacle("cuda") is None):
+    on_gpu = options.provider in ON_GPU or (options.provider == "auto" and obstacle("cuda") is None)
+    if on_gpu or options.device not in ("auto", "all", "0"):  # a GPU that is named where there is none is refused there
         asked = Asked(options.provider, options.precision, options.device)
         devices = candidates(manifest, asked)[0].devices
         if devices:

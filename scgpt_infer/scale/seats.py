@@ -28,12 +28,15 @@ class Seat:
         Batches that it answers at a time. None: as many as pays there.
     cores
         Numbers of the cores that it may run on; empty: all.
+    memory
+        Bytes that it may hold. None: no bound.
     """
 
     device: str = "auto"
     threads: int | None = None
     instances: int | None = None
     cores: tuple[int, ...] = ()
+    memory: int | None = None
 
 
 def on_gpus(devices: Sequence[int], workers: int | None, instances: int | None) -> list[Seat]:

@@ -7,12 +7,13 @@ import pytest
 
 from scgpt_infer.memory import Budget, budget, held_bytes
 from scgpt_infer.memory.demand import Workspace, of_engine, widest
-from scgpt_infer.memory.opening import minded, opened
+from scgpt_infer.memory.opening import minded, open_within
 from scgpt_infer.model import Model, cells_of
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_infer.sizes import bytes_of
 from scgpt_infer.spans import grid
+from scgpt_infer.work import WorkOptions
 from scgpt_runtime.errors import OptionError
 
 PLENTY = 100_000_000_000
@@ -30,14 +31,17 @@ def test_a_budget_too_small_is_refused_with_the_least_that_works(layer, toy_h5ad
     options = EmbedOptions(provider="cpu", layer=layer)
     with (
         pytest.raises(OptionError, match="do not do for these cells") as error,
-        opened(toy_h5ad, toy_model, options, 1_000_000),
+        open_within(toy_h5ad, toy_model, options, WorkOptions(memory=1_000_000)),
     ):
         pass
     granted = least(error)
-    with opened(toy_h5ad, toy_model, options, granted) as (source, _), cells_of(toy_h5ad, options) as usual:
+    with (
+        open_within(toy_h5ad, toy_model, options, WorkOptions(memory=granted)) as (source, _),
+        cells_of(toy_h5ad, options) as usual,
+    ):
         assert held_bytes() <= granted
         assert same_blocks(source, usual)
-    with pytest.raises(OptionError), opened(toy_h5ad, toy_model, options, granted // 2):
+    with pytest.raises(OptionError), open_within(toy_h5ad, toy_model, options, WorkOptions(memory=granted // 2)):
         pass
 
 
@@ -82,7 +86,10 @@ def test_trying_the_model_changes_no_vector(toy_h5ad: Path, toy_model: Path, tmp
     outputs = []
     for memory in (None, PLENTY):
         output = tmp_path / f"{memory}.npy"
-        with opened(toy_h5ad, toy_model, OPTIONS, memory) as (source, model), minded(memory) as progress:
+        with (
+            open_within(toy_h5ad, toy_model, OPTIONS, WorkOptions(memory=memory)) as (source, model),
+            minded(memory) as progress,
+        ):
             model.job(source).into_file(output, progress)
         outputs.append(output.read_bytes())
     assert outputs[0] == outputs[1]
@@ -111,6 +118,6 @@ def test_workers_share_what_is_left_beside_this_process():
 
 
 def test_those_who_leave_the_work_to_others_open_no_model(toy_h5ad: Path, toy_model: Path):
-    with opened(toy_h5ad, toy_model, OPTIONS, PLENTY, by_others=True) as (source, model):
+    with open_within(toy_h5ad, toy_model, OPTIONS, WorkOptions(memory=PLENTY), by_others=True) as (source, model):
         assert source.n_cells == 1100
         assert model._engine is None
