@@ -133,7 +133,9 @@ def _open(
         from scgpt_infer.readers.soma import open_soma
 
         _refuse_cells_in(str(place), cells_in)
-        return open_soma(place, layer=layer, threads=threads, modality=modality, where=where, organism=organism)
+        return open_soma(
+            place, layer=layer, threads=threads, modality=modality, where=where, organism=organism, room=room
+        )
     _refuse_query(str(path), where, organism)
     suffix = _suffix(path)
     reader = READERS[suffix] if suffix else FOLDER if path.is_dir() else None

@@ -20,6 +20,7 @@ from scgpt_infer.readers.joinids import JOINID, Joinids, joinids_of
 from scgpt_infer.readers.matrix import Rows
 from scgpt_infer.readers.names import INDEX, GeneNames, cell_text, no_column
 from scgpt_infer.readers.places import Place
+from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_infer.readers.soma_rows import open_soma_rows
 from scgpt_infer.readers.soma_store import Store, asking
 from scgpt_infer.readers.soma_table import SomaTable
@@ -43,6 +44,7 @@ def open_soma(
     modality: str | None = None,
     where: str | None = None,
     organism: str | None = None,
+    room: ReadingRoom = ROOM,
 ) -> "SomaCells":
     """Open the cells of an experiment; the parameters are those of `scgpt_infer.readers.open_cells`.
 
@@ -54,9 +56,9 @@ def open_soma(
     MissingDependencyError
         If tiledbsoma, or for a release of the Census cellxgene-census, is not installed.
     """
-    store = Store.open(place, organism, modality, cores().usable if threads is None else threads)
+    store = Store.open(place, organism, modality, cores().usable if threads is None else threads, room)
     try:
-        return SomaCells(store, place.path, layer=layer, where=where)
+        return SomaCells(store, place.path, layer=layer, where=where, room=room)
     except BaseException:
         store.close()
         raise
@@ -71,7 +73,7 @@ class SomaCells:
         The experiment, open; it is closed with the cells.
     path
         Its folder, where it is one of this machine.
-    layer, where
+    layer, where, room
         See `scgpt_infer.readers.open_cells`.
 
     Attributes
@@ -81,12 +83,20 @@ class SomaCells:
         ``organism``, ``measurement``, ``where``.
     """
 
-    def __init__(self, store: Store, path: Path | None, *, layer: str | None = None, where: str | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        path: Path | None,
+        *,
+        layer: str | None = None,
+        where: str | None = None,
+        room: ReadingRoom = ROOM,
+    ) -> None:
         self.path: Path | None = path
         self._store, self._where = store, store.where
         self._joinids = _wanted(store, where)
         self._obs = SomaTable(store.obs, self._joinids, _CELL_NAMES, f"obs of {store.where}")
-        matrices, genes = _matrices(store, self._joinids)
+        matrices, genes = _matrices(store, self._joinids, room)
         counts = _chosen(matrices, layer, store)
         self._rows = counts.rows
         self.counts, self.values, self.why = counts.name, counts.values, counts.why
@@ -163,7 +173,9 @@ def _wanted(store: Store, where: str | None) -> Joinids:
     return wanted
 
 
-def _matrices(store: Store, cells: Joinids) -> tuple[dict[str, Callable[[], Rows]], dict[str, SomaTable]]:
+def _matrices(
+    store: Store, cells: Joinids, room: ReadingRoom
+) -> tuple[dict[str, Callable[[], Rows]], dict[str, SomaTable]]:
     """All layers by the names that matrices have here, and the genes of each."""
     matrices: dict[str, Callable[[], Rows]] = {}
     tables: dict[str, SomaTable] = {}
@@ -177,15 +189,17 @@ def _matrices(store: Store, cells: Joinids) -> tuple[dict[str, Callable[[], Rows
             layers = [name for name in measurement.X if name == _X] if is_raw else list(measurement.X)
         for layer in layers:
             name = "raw/X" if is_raw else "X" if layer == _X else f"layers/{layer}"
-            opened = partial(_open, measurement, layer, cells, genes, f"{name} of {store.where}")
+            opened = partial(_open, store, measurement, layer, cells, genes, f"{name} of {store.where}", room)
             matrices[name], tables[name] = opened, var
     return matrices, tables
 
 
-def _open(measurement: Any, layer: str, cells: Joinids, genes: Joinids, where: str) -> Rows:
+def _open(
+    store: Store, measurement: Any, layer: str, cells: Joinids, genes: Joinids, where: str, room: ReadingRoom
+) -> Rows:
     with asking(where):
         array = measurement.X[layer]
-    return open_soma_rows(array, cells, genes, where)
+    return open_soma_rows(array, cells, genes, where, store.read_bytes, room)
 
 
 def _chosen(matrices: Mapping[str, Callable[[], Rows]], layer: str | None, store: Store) -> Counts:

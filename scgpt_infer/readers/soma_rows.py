@@ -11,6 +11,7 @@ from scipy import sparse
 
 from scgpt_infer.readers.joinids import Joinids, asked, places
 from scgpt_infer.readers.matrix import DenseRows, Rows, to_float32
+from scgpt_infer.readers.room import ReadingRoom
 from scgpt_infer.readers.soma_store import asking
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
@@ -18,9 +19,11 @@ from scgpt_runtime.errors import CellsError
 __all__ = ["open_soma_rows"]
 
 VALUES = "soma_data"
+# Of a value with its row and column: as Arrow and as numpy 20 each, as CSR 8, and while that is made 16.
+_VALUE_BYTES = 64
 
 
-def open_soma_rows(array: Any, cells: Joinids, genes: Joinids, where: str) -> Rows:
+def open_soma_rows(array: Any, cells: Joinids, genes: Joinids, where: str, read_bytes: int, room: ReadingRoom) -> Rows:
     """Open a layer for reading by rows.
 
     Parameters
@@ -31,6 +34,10 @@ def open_soma_rows(array: Any, cells: Joinids, genes: Joinids, where: str) -> Ro
         Joinids of the cells and genes that are read.
     where
         Name of the array in messages.
+    read_bytes
+        What TileDB holds at the most while it reads.
+    room
+        Memory that rows of a dense array may take.
 
     Raises
     ------
@@ -46,15 +53,18 @@ def open_soma_rows(array: Any, cells: Joinids, genes: Joinids, where: str) -> Ro
             f"{where} has the shape {shape}, and obs and var name {len(cells):,} cells and {len(genes):,} genes beyond "
             "it. The experiment was not written whole: write it again."
         )
-    return DenseRows(_DenseArray(array, cells, genes), where) if is_dense else _SparseRows(array, cells, genes, where)
+    if is_dense:
+        return DenseRows(_DenseArray(array, cells, genes), where, room)
+    return _SparseRows(array, cells, genes, where, read_bytes)
 
 
 class _SparseRows:
     """Some rows and columns of a sparse array."""
 
-    def __init__(self, array: Any, cells: Joinids, genes: Joinids, where: str) -> None:
+    def __init__(self, array: Any, cells: Joinids, genes: Joinids, where: str, read_bytes: int) -> None:
         self.shape = (len(cells), len(genes))
         self._array, self._cells, self._genes, self._where = array, cells, genes, where
+        self._read_bytes = read_bytes
 
     def read(self, start: int, stop: int) -> CellBlock:
         """Rows ``start`` to ``stop``."""
@@ -69,6 +79,10 @@ class _SparseRows:
         matrix = sparse.csr_matrix((np.concatenate(values), where), shape=(len(cells), self.shape[1]))
         indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False)
         return CellBlock(indptr, indices, matrix.data, start)
+
+    def weight(self, n_rows: int, widest: int) -> int:
+        """Most bytes that come up while rows are read; see `scgpt_infer.readers.room.Weighed`."""
+        return self._read_bytes + _VALUE_BYTES * n_rows * widest
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from scgpt_infer.readers.places import Place
+from scgpt_infer.readers.room import ReadingRoom
 from scgpt_runtime.errors import CellsError, MissingDependencyError
 
 __all__ = ["Store", "asking"]
@@ -22,10 +23,8 @@ ORGANISM = "homo_sapiens"
 RAW = "raw"
 RNA = "RNA"
 SHOWN = 20
-# For each column that is read. A larger one is not faster; the default is 1 GB.
-BUFFER_BYTES = 16 << 20
-# Of TileDB, for one read; the default is 10 GB.
-READ_BYTES = 512 << 20
+COLUMNS = 3
+"""Of a sparse array, each with a buffer of its own."""
 
 
 @contextmanager
@@ -63,6 +62,8 @@ class Store:
         The one that holds ``raw`` of the AnnData that the experiment was made of; None where there is none.
     origin
         Where the cells are from, for the record: address, release, organism, measurement; empty where it is not told.
+    read_bytes
+        What TileDB holds at the most while it reads.
     close
         Closes all of it.
     """
@@ -72,10 +73,11 @@ class Store:
     measurement: Any
     raw: Any
     origin: Mapping[str, str]
+    read_bytes: int
     close: Callable[[], None]
 
     @classmethod
-    def open(cls, place: Place, organism: str | None, modality: str | None, threads: int) -> Self:
+    def open(cls, place: Place, organism: str | None, modality: str | None, threads: int, room: ReadingRoom) -> Self:
         """Open an experiment, or that of an organism in a copy of the Census.
 
         Parameters
@@ -88,6 +90,8 @@ class Store:
             Name of the measurement; None takes ``RNA``, or the only one.
         threads
             Threads of TileDB.
+        room
+            Memory that reading may take.
 
         Raises
         ------
@@ -97,7 +101,7 @@ class Store:
             If tiledbsoma, or for a release cellxgene-census, is not installed.
         """
         with ExitStack() as stack:
-            root, version = _root(place, threads)
+            root, version = _root(place, threads, room)
             stack.enter_context(root)
             with asking(str(place)):
                 experiment, told = _experiment(root, str(place), organism)
@@ -111,10 +115,24 @@ class Store:
                     "measurement": measurement,
                 }
                 parts = (experiment.obs, experiment.ms[measurement], raw)
-            return cls(str(place), *parts, origin, stack.pop_all().close)
+            return cls(str(place), *parts, origin, _read_bytes(room), stack.pop_all().close)
 
 
-def _root(place: Place, threads: int) -> tuple[Any, str]:
+def _buffer_bytes(room: ReadingRoom) -> int:
+    """Of a column that is read; larger ones are not faster."""
+    return room.work_bytes // 4
+
+
+def _budget_bytes(room: ReadingRoom) -> int:
+    """Of what TileDB unpacks at once: 16 MB are as fast where tiles are small, and a large tile must fit as well."""
+    return max(16 << 20, 2 * room.work_bytes)
+
+
+def _read_bytes(room: ReadingRoom) -> int:
+    return _budget_bytes(room) + COLUMNS * _buffer_bytes(room)
+
+
+def _root(place: Place, threads: int, room: ReadingRoom) -> tuple[Any, str]:
     """What lies at the place, open, and the version of the Census where it is asked for by its release."""
     try:
         import tiledbsoma
@@ -123,8 +141,8 @@ def _root(place: Place, threads: int) -> tuple[Any, str]:
             f'Reading {place} needs tiledbsoma, which is not installed: pip install "scgpt-infer[soma]".'
         ) from error
     settings: dict[str, str | float] = {
-        "soma.init_buffer_bytes": str(BUFFER_BYTES),
-        "sm.mem.total_budget": str(READ_BYTES),
+        "soma.init_buffer_bytes": str(_buffer_bytes(room)),
+        "sm.mem.total_budget": str(_budget_bytes(room)),
         "sm.compute_concurrency_level": str(threads),
     }
     if place.release:
