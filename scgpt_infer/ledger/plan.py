@@ -111,12 +111,20 @@ class Plan:
                 f"{folder} has no {PLAN}, so it is no folder of parts. Name one that scgpt-infer made (OUTPUT.parts)."
             ) from error
         except (OSError, ValueError) as error:
-            raise OutputError(f"{path} cannot be read: {error}. Remove the folder and begin anew.") from error
-        if told.get("format") != _FORMAT:
+            raise _unreadable(path, str(error)) from error
+        found = told.get("format") if isinstance(told, dict) else None
+        if found is not None and found != _FORMAT:
             raise OutputError(
-                f"{path} has the format {told.get('format')}; this version knows {_FORMAT}. Finish the work with the "
-                "version that began it, or remove the folder and begin anew."
+                f"{path} has the format {found}; this version knows {_FORMAT}. Finish the work with the version that "
+                "began it, or remove the folder and begin anew."
             )
+        try:
+            return cls._from(told)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise _unreadable(path, f"{type(error).__name__}: {error}") from error
+
+    @classmethod
+    def _from(cls, told: Mapping[str, Any]) -> Self:
         values = {name: value for name, value in told.items() if name != "format"}
         origin = values.pop("origin")
         columns = tuple(Column(one["name"], tuple(one["words"])) for one in values.pop("columns"))
@@ -139,6 +147,10 @@ class Plan:
             except OSError:  # no links on this disk
                 os.replace(temporary, path)
             fsync(folder)
+
+
+def _unreadable(path: Path, why: str) -> OutputError:
+    return OutputError(f"{path} cannot be read: {why}. Remove the folder and begin anew (--no-resume, resume=False).")
 
 
 def _short(value: object) -> str:

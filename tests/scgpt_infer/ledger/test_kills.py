@@ -129,7 +129,7 @@ def test_an_undisturbed_run_lists_its_bad_cells(undisturbed):
 
 
 def test_killed_at_any_moment_and_run_again_it_ends_the_same(place, undisturbed):
-    """Half of the moments are spread over the life of a run, half lie close behind a mark, the last one's among them."""
+    """Half of the moments are spread over the life of a run, half lie close behind a mark, also the last one."""
     wanted, seconds = undisturbed
     rng = random.Random(7)
     found_at: list[int] = []

@@ -1,0 +1,259 @@
+"""Parts that someone has broken by hand: what can be trusted is used, the rest is done anew or refused by name."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from scipy import sparse
+
+from scgpt_infer import EmbedOptions
+from scgpt_infer.api import embed_file
+from scgpt_infer.spans import Shard
+from scgpt_infer.work import WorkOptions
+from scgpt_runtime.errors import CellsError, OutputError
+
+N_CELLS = 4 * 1024 + 10
+STOP_AT = 3 * 1024
+
+
+class Job:
+    """A job in a folder, which can be interrupted after two or three of its five ranges."""
+
+    def __init__(self, folder: Path, cells: Path, model: Path) -> None:
+        self.folder, self.cells, self.model = folder, cells, model
+        self.output, self.parts = folder / "x.npy", folder / "x.npy.parts"
+        self.begun_with = 0
+
+    def run(self, progress=None, work=None, **options) -> bytes:
+        def told(done, total):
+            if self.begun_with < 0:
+                self.begun_with = done
+            if progress is not None:
+                progress(done)
+
+        self.begun_with = -1
+        settings = EmbedOptions(**({"provider": "cpu"} | options))
+        embed_file(self.cells, self.output, self.model, settings, told, work=work or WorkOptions())
+        return self.output.read_bytes() if self.output.exists() else b""
+
+    def interrupt(self, **options) -> None:
+        def stop(done):
+            if done >= STOP_AT and len(self.kept()) >= 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt) as ended:
+            self.run(stop, **options)
+        assert "the same command goes on" in ended.value.__notes__[0]
+        assert 2 <= len(self.kept()) < 5
+
+    def kept(self) -> list[Path]:
+        return sorted(self.parts.glob("part-*.npz"))
+
+    @property
+    def ledger(self) -> Path:
+        return self.parts / "ledger.jsonl"
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory) -> Path:
+    dense = np.random.default_rng(0).poisson(0.5, (N_CELLS, 70)).astype(np.float32)
+    cells = ad.AnnData(sparse.csr_matrix(dense))
+    cells.obs_names, cells.var_names = [f"c{i:04}" for i in range(N_CELLS)], [f"G{i}" for i in range(70)]
+    path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
+    cells.write_h5ad(path)
+    return path
+
+
+@pytest.fixture
+def job(tmp_path, cells, toy_model) -> Job:
+    return Job(tmp_path, cells, toy_model)
+
+
+@pytest.fixture
+def wanted(tmp_path_factory, cells, toy_model) -> bytes:
+    return Job(tmp_path_factory.mktemp("undisturbed"), cells, toy_model).run()
+
+
+def test_what_is_kept_is_not_done_again(job, wanted):
+    job.interrupt()
+    kept = len(job.kept())
+    assert job.run() == wanted
+    assert job.begun_with == kept * 1024
+    assert sorted(path.name for path in job.folder.iterdir()) == ["x.cells.txt", "x.npy", "x.npy.json"]
+
+
+@pytest.mark.parametrize("torn", [b'{"first_row":1024,"n_ce', b"\x00\xff\n\n[1]\n{}\nnull\n", b'{"first_row":1}'])
+def test_a_line_that_is_no_mark_counts_for_nothing(job, wanted, torn):
+    job.interrupt()
+    kept = len(job.kept())
+    with job.ledger.open("ab") as file:
+        file.write(torn)
+    assert job.run() == wanted
+    assert job.begun_with == kept * 1024
+
+
+def test_a_ledger_that_lost_its_last_line_does_that_range_again(job, wanted):
+    job.interrupt()
+    kept = len(job.kept())
+    data = job.ledger.read_bytes()
+    job.ledger.write_bytes(data[:-20])
+    assert job.run() == wanted
+    assert job.begun_with == (kept - 1) * 1024
+
+
+@pytest.mark.parametrize("lost", ["removed", "cut", "empty"])
+def test_a_part_that_is_lost_is_done_again(job, wanted, lost):
+    job.interrupt()
+    kept = job.kept()
+    if lost == "removed":
+        kept[0].unlink()
+    else:
+        os.truncate(kept[0], 0 if lost == "empty" else kept[0].stat().st_size - 1)
+    assert job.run() == wanted
+    assert job.begun_with == (len(kept) - 1) * 1024
+
+
+def test_a_part_that_was_changed_is_named_and_nothing_is_written(job, wanted):
+    job.interrupt()
+    part = job.kept()[1]
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(OutputError, match=f"{part.name} is not the part that was written.*Remove it") as ended:
+        job.run()
+    assert "the same command goes on" in ended.value.__notes__[0]
+    assert not job.output.exists()
+    part.unlink()
+    assert job.run() == wanted
+
+
+def test_a_part_in_the_place_of_another_is_named(job):
+    job.interrupt()
+    first, second = job.kept()[:2]
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(OutputError, match="is not the part"):
+        job.run()
+
+
+def test_parts_of_other_work_are_refused_by_what_differs_or_removed_when_that_is_asked_for(job, wanted):
+    job.interrupt(max_length=9, seed=3)
+    kept = [path.read_bytes() for path in job.kept()]
+    with pytest.raises(OutputError, match=r"holds the parts of other work.*max_length 9 instead of.*seed 3 instead of"):
+        job.run()
+    assert [path.read_bytes() for path in job.kept()] == kept
+    assert job.run(work=WorkOptions(resume=False)) == wanted
+    assert job.begun_with == 0
+
+
+def test_cells_that_have_changed_are_other_work(job, tmp_path):
+    own = tmp_path / "own.h5ad"
+    shutil.copy(job.cells, own)
+    job.cells = own
+    job.interrupt()
+    changed = ad.read_h5ad(own)
+    changed.X[0, 0] += 1
+    changed.write_h5ad(own)
+    with pytest.raises(OutputError, match=r"holds the parts of other work.*input"):
+        job.run()
+
+
+def test_parts_without_a_plan_are_not_trusted(job, wanted):
+    job.interrupt()
+    (job.parts / "plan.json").unlink()
+    with pytest.raises(OutputError, match=r"plan.json, which tells of what work they are, is gone.*--no-resume"):
+        job.run()
+    assert job.run(work=WorkOptions(resume=False)) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"format": 99}', '{"format": 1}', "[]"])
+def test_a_plan_that_cannot_be_read_is_said_to_be_so(job, wanted, text):
+    job.interrupt()
+    (job.parts / "plan.json").write_text(text)
+    with pytest.raises(OutputError, match=r"plan\.json"):
+        job.run()
+    assert job.run(work=WorkOptions(resume=False)) == wanted
+
+
+def test_a_ledger_without_its_parts_and_parts_without_their_ledger_are_done_again(job, wanted):
+    job.interrupt()
+    for part in job.kept():
+        part.unlink()
+    job.interrupt()
+    job.ledger.unlink()
+    assert job.run() == wanted
+    assert job.begun_with == 0
+
+
+def test_a_folder_that_is_removed_in_mid_run_ends_it_with_a_word(job, wanted):
+    def remove(done):
+        if done >= STOP_AT and job.kept():
+            shutil.rmtree(job.parts)
+
+    with pytest.raises(OutputError, match=r"x\.npy\.parts"):
+        job.run(remove)
+    assert not job.output.exists()
+    shutil.rmtree(job.parts, ignore_errors=True)
+    assert job.run() == wanted
+
+
+def test_a_file_where_the_folder_should_be_is_said(job):
+    job.parts.write_text("mine")
+    with pytest.raises(OutputError, match=r"x\.npy\.parts"):
+        job.run()
+    assert job.parts.read_text() == "mine"
+
+
+def test_files_of_others_in_the_folder_stay(job, wanted):
+    job.interrupt()
+    (job.parts / "notes.txt").write_text("mine")
+    assert job.run() == wanted
+    assert [path.name for path in job.parts.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_write_protected_is_said(job):
+    job.interrupt()
+    job.parts.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match=r"x\.npy\.parts"):
+            job.run()
+    finally:
+        job.parts.chmod(0o700)
+
+
+def test_marks_of_rows_that_are_no_range_count_for_nothing(job, wanted):
+    job.interrupt()
+    lines = [json.loads(line) for line in job.ledger.read_text().splitlines()]
+    odd = [
+        {**lines[0], "first_row": 7},
+        {**lines[0], "n_cells": 5, "first_row": 3072},
+        {**lines[0], "first_row": -1024},
+    ]
+    with job.ledger.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in odd)
+    assert job.run() == wanted
+    assert job.begun_with == len(lines) * 1024
+
+
+def test_the_whole_goes_on_where_a_shard_ended_and_a_shard_where_the_whole_did(job, wanted):
+    job.run(work=WorkOptions(shard=Shard(1, 2)))
+    assert len(job.kept()) == 3
+    job.interrupt()
+    job.run(work=WorkOptions(shard=Shard(0, 2)))
+    assert len(job.kept()) == 5
+    assert job.run() == wanted
+    assert job.begun_with == N_CELLS
+
+
+def test_when_all_cells_are_bad_nothing_is_left(job, tmp_path):
+    cells = ad.AnnData(sparse.csr_matrix((1500, 5), dtype=np.float32))
+    cells.var_names = [f"G{i}" for i in range(5)]
+    job.cells = tmp_path / "empty.h5ad"
+    cells.write_h5ad(job.cells)
+    with pytest.raises(CellsError):
+        job.run()
+    assert list(job.folder.iterdir()) == [job.cells]
