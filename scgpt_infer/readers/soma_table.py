@@ -48,9 +48,10 @@ class SomaTable:
             there = list(frame.schema.names)
             original = json.loads(frame.metadata.get(_ORIGINAL_INDEX, "null"))
         self._frame, self._joinids, self._where = frame, joinids, where
-        self._index = next((name for name in index if name in there), JOINID)
+        # An index that had a name is a column of that name; "index" counts as none.
+        self._index = next((name for name in (original, *index) if name in there), JOINID)
         self.columns = [name for name in there if name not in (JOINID, self._index)]
-        self.named = [original] if isinstance(original, str) and original not in (INDEX, *there) else []
+        self.named = [original] if isinstance(original, str) and original not in (INDEX, *self.columns) else []
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> list[str]:
         """Values of a column as text, rows ``start`` to ``stop``; ``"index"`` is the names of the rows."""

@@ -64,6 +64,16 @@ def test_blocks_and_tables_are_those_of_the_anndata(is_dense: bool, cells: ad.An
     assert table["cell_type"].astype(str).tolist() == cells.obs["cell_type"].astype(str).tolist()
 
 
+@pytest.mark.parametrize("name", ["barcode", "index"])
+def test_an_index_with_a_name_is_the_index(name: str, cells: ad.AnnData, tmp_path: Path):
+    cells.obs.index.name, cells.var.index.name = name, "gene_ids" if name == "barcode" else name
+    with open_cells(write_soma(cells, tmp_path / "experiment")) as ours, open_cells(cells) as theirs:
+        assert ours.cell_names(0, 3) == theirs.cell_names(0, 3)
+        assert (ours.cell_columns, ours.cell_column(name)[0]) == (theirs.cell_columns, "cell-0")
+        assert {name: list(names) for name, names in ours.gene_names.items()} == dict(theirs.gene_names)
+        assert list(ours.cell_table().index) == list(cells.obs_names)
+
+
 def test_vectors_are_those_of_the_h5ad_to_the_bit(toy_adata: ad.AnnData, toy_model: Path, tmp_path: Path):
     toy_adata.write_h5ad(tmp_path / "c.h5ad")
     bare = ad.AnnData(toy_adata.X, obs=toy_adata.obs, var=toy_adata.var)
