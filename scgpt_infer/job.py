@@ -18,7 +18,7 @@ import numpy as np
 from scgpt_infer.answers import Answers
 from scgpt_infer.attaching import Attaching
 from scgpt_infer.interrupts import finishing
-from scgpt_infer.keeping import Alone, Filler, bad_cells, fill, finish
+from scgpt_infer.keeping import Alone, Budgeted, Filler, bad_cells, fill, finish
 from scgpt_infer.ledger.folder import Ledger, parts_folder
 from scgpt_infer.ledger.origin import Origin
 from scgpt_infer.ledger.plan import Plan
@@ -207,7 +207,9 @@ class Job:
                 max(peak_bytes(), filled.peak_bytes),
                 ledger.n_kept,
             )
-        return self.answers.facts.summary(tally, path if work.shard is None else ledger.folder)
+        if work.shard is None:
+            return self.answers.facts.summary(tally, path)
+        return replace(self.answers.facts.summary(tally, ledger.folder), shard=str(work.shard))
 
     def alone(self) -> Alone:
         """What fills a ledger in this process."""
@@ -218,7 +220,7 @@ class Job:
             answers.columns,
             self.task,
             self.source.cell_names,
-            lambda: int(getattr(answers.engine, "batch_tokens", 0)),
+            answers.engine if isinstance(answers.engine, Budgeted) else None,
         )
 
     def into_memory(self, cells: "AnnData | CellPaths", inplace: bool) -> tuple["AnnData", Summary]:

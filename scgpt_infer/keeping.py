@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from scgpt_infer.writers import Sink, Target, writer_of
 from scgpt_infer.writers.row_report import RowReport
 from scgpt_infer.writers.sink import Record
 
-__all__ = ["Alone", "Filled", "Filler", "bad_cells", "fill", "finish", "replay", "stop_if_asked"]
+__all__ = ["Alone", "Budgeted", "Filled", "Filler", "bad_cells", "fill", "finish", "replay", "stop_if_asked"]
 
 Names = Callable[[int, int], list[str]]
 """Names of the cells of rows start to stop."""
@@ -44,6 +44,20 @@ class Filled:
 
     seconds: dict[str, float]
     peak_bytes: int = 0
+
+
+@runtime_checkable
+class Budgeted(Protocol):
+    """An engine that has a budget of tokens for a batch, and halves it where memory runs out."""
+
+    @property
+    def batch_tokens(self) -> int:
+        """The budget in force."""
+        ...
+
+    def keep_to(self, batch_tokens: int) -> None:
+        """Take no larger batches from now on; 0: as they are."""
+        ...
 
 
 class Filler(Protocol):
@@ -70,8 +84,8 @@ class Alone:
         See `scgpt_infer.run.answered`.
     names
         Of the cells.
-    batch_tokens
-        Tells the tokens of a batch at the most, where the engine knows.
+    budget
+        The engine, where it has a budget of tokens.
     """
 
     blocks: Blocks
@@ -79,17 +93,24 @@ class Alone:
     columns: NDArray[np.int64]
     task: Task
     names: Names
-    batch_tokens: Callable[[], int] = lambda: 0
+    budget: Budgeted | None = None
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most tokens of a batch; 0 where the engine has no budget."""
+        return 0 if self.budget is None else self.budget.batch_tokens
 
     def __call__(self, ledger: Ledger, tick: Callable[[int], None]) -> Filled:
         """Do the missing ranges one after the other."""
         before, writing = dict(self.engine.timings), 0.0
+        if self.budget is not None:
+            self.budget.keep_to(min((mark.batch_tokens for mark in ledger.marks.values()), default=0))
         parts = answered(self.blocks, self.engine, self.columns, self.task, ledger.missing(), tick)
         with finishing(), closing(parts):
             for one in parts:
                 started = time.perf_counter()
                 names = tuple(self.names(one.part.first_row, one.part.stop))
-                ledger.keep(Kept(one.part, names), one.longest, self.batch_tokens())
+                ledger.keep(Kept(one.part, names), one.longest, self.batch_tokens)
                 writing += time.perf_counter() - started
                 stop_if_asked()
         return Filled({**spent_since(before, self.engine.timings), "write": writing})

@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -124,7 +124,7 @@ def answered(
     task: Task,
     spans: Iterable[range],
     tick: Callable[[int], None] = lambda cells: None,
-) -> Iterator[Answered]:
+) -> Generator[Answered]:
     """Take spans of cells through an engine.
 
     Parameters

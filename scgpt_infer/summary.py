@@ -73,7 +73,7 @@ class Summary:
     model, vector_id
         Name of the model, and the id that two vectors must share to be comparable.
     output, key
-        File that was written (None: kept in memory) and name of the embedding in it.
+        File that was written (None: kept in memory), of a shard the folder of parts, and name of the embedding in it.
     dim
         Width of the embedding.
     n_cells, n_embedded
@@ -106,6 +106,8 @@ class Summary:
         sha256 of the ``weights``, of the ``vocabulary`` and of each file of the ``source`` checkpoint.
     version
         Version of scgpt-infer.
+    shard
+        The share of the work that this was, such as ``1/3``; empty: all of it.
     bad_files
         Of several files as one data set, those of which cells are missing, with the reason.
     """
@@ -149,6 +151,7 @@ class Summary:
     peak_bytes: int
     hashes: dict[str, str]
     version: str
+    shard: str = ""
     bad_files: tuple[BadFile, ...] = ()
 
     def to_json(self) -> str:

@@ -250,6 +250,11 @@ class Engine:
         """Answer at most so many batches at a time from now on: fewer workspaces fill. Answers stay as they are."""
         self.choice = dataclasses.replace(self.choice, instances=min(instances, self.choice.instances))
 
+    def keep_to(self, batch_tokens: int) -> None:
+        """Take no larger batches from now on: a budget that was halved before is not tried again. 0: as they are."""
+        if 0 < batch_tokens < self._plan.budget:
+            self._plan = dataclasses.replace(self._plan, budget=batch_tokens)
+
     def batches(self, tokens: TokenBlock) -> list[AnyBatch]:
         """Cells of a block as batches that suit what runs, longest cells first."""
         return batches(tokens, self.settings, self._plan)

@@ -124,9 +124,12 @@ def report(summary: "Summary") -> str:
     """What a run did, for people."""
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items())
     tokens = f"longest cell {summary.longest:,}, at most {summary.max_length:,}; seed {summary.seed}"
+    share = f"Shard {summary.shard}: " if summary.shard else ""
     lines = [
-        f"{summary.n_embedded:,} of {summary.n_cells:,} cells embedded in {clock(summary.wall_seconds)} "
+        f"{share}{summary.n_embedded:,} of {summary.n_cells:,} cells embedded in {clock(summary.wall_seconds)} "
         f"({summary.cells_per_second:,.1f} cells/s; peak memory {summary.peak_bytes / 2**30:.2f} GiB)",
+        *([f"  kept       {summary.n_kept:,} of them an earlier run had done"] if summary.n_kept else []),
+        *([f"  next       scgpt-infer merge {summary.output} -o OUTPUT, when all are done"] if share else []),
         f"  output     {summary.output}, {summary.key}, {summary.dim} wide",
         f"  model      {summary.model}, vector id {summary.vector_id}",
         f"  genes      {summary.n_matched:,} of {summary.n_genes:,} known ({summary.match_fraction:.1%}), "

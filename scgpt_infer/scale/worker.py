@@ -112,7 +112,7 @@ def _do(job: Job, begin: Begin, inbox: Inbox, tell: Tell) -> float:
         started = time.perf_counter()
         names = tuple(alone.names(one.part.first_row, one.part.stop))
         with output_errors(begin.folder):
-            mark = write_part(begin.folder, Kept(one.part, names), begin.dtype, one.longest, alone.batch_tokens())
+            mark = write_part(begin.folder, Kept(one.part, names), begin.dtype, one.longest, alone.batch_tokens)
         writing += time.perf_counter() - started
         tell(Done(mark))
         if inbox.stopping:
