@@ -101,6 +101,11 @@ class FilesCells:
         self.n_cells, self.n_genes = self._rows.shape
 
     @property
+    def rows(self) -> StackedRows:
+        """The rows of all files."""
+        return self._rows
+
+    @property
     def readable(self) -> tuple[Path, ...]:
         """Paths of `files`."""
         return tuple(file.path for file in self.files)
@@ -116,11 +121,7 @@ class FilesCells:
 
     def cell_names(self, start: int, stop: int) -> list[str]:
         """Names of the cells of rows ``start`` to ``stop``, as their files have them."""
-        names: list[str] = []
-        for file, low, high in self._rows.pieces(start, min(stop, self.n_cells)):
-            with self._kept.source(file.path) as source:
-                names += source.cell_names(low, high)
-        return names
+        return self._rows.names(start, stop)
 
     def cell_column(self, name: str) -> NDArray[np.str_]:
         """A column of obs as text, empty in files that do not have it; `FILE` names the files."""

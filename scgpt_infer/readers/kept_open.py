@@ -13,8 +13,8 @@ from scgpt_infer.readers.source import CellSource
 
 __all__ = ["KeptOpen"]
 
-KEPT = 4
-"""Sources that stay open: rows are read in order, and names beside them. Each may hold a chunk of its file."""
+KEPT = 2
+"""Sources that stay open: rows are read in order, and names in the same order behind them."""
 
 
 class KeptOpen:

@@ -13,12 +13,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_infer.readers.kept_open import KeptOpen
+from scgpt_infer.readers.kept_names import KeptNames
+from scgpt_infer.readers.kept_open import KEPT, KeptOpen
+from scgpt_infer.readers.room import Weighed
 from scgpt_infer.readers.source import UNREAD
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
 __all__ = ["FileCells", "StackedRows", "state_of", "unread_from"]
+
+VALUE_BYTES = 8
+"""Of a value and its column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,7 @@ class StackedRows:
         self._files, self._kept, self._strict = files, kept, strict
         self._firsts = [file.first_row for file in files]
         self.shape = (files[-1].first_row + files[-1].n_cells, n_genes)
+        self._names = KeptNames()
         self.unread: dict[range, str] = {}
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[FileCells, int, int]]:
@@ -137,6 +143,7 @@ class StackedRows:
         try:
             with self._kept.source(file.path) as source:
                 (block,) = source.blocks([range(low, high)])
+                self._names.take(file.path, source)
         except CellsError as error:
             _check_same(file)
             if self._strict:
@@ -145,6 +152,32 @@ class StackedRows:
             return CellBlock(np.zeros(high - low + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32), low)
         _check_same(file)
         return CellBlock(block.indptr, _moved(block.indices, file.genes), block.data, block.first_row)
+
+    def names(self, start: int, stop: int) -> list[str]:
+        """Names of the cells of rows ``start`` to ``stop``, as their files have them."""
+        found: list[str] = []
+        for file, low, high in self.pieces(start, min(stop, self.shape[0])):
+            kept = self._names.of(file.path)
+            if kept is None:
+                with self._kept.source(file.path) as source:
+                    found += source.cell_names(low, high)
+                    self._names.take(file.path, source)
+            else:
+                found += kept[low:high]
+        return found
+
+    def weight(self, n_rows: int, widest: int) -> int:
+        """Most bytes that come up while rows are read; see `scgpt_infer.readers.room.Weighed`.
+
+        As much as of the largest files, as many of them as stay open: each may hold what reading it took. The rows are
+        there once more while they are put together.
+        """
+        weights, values = list[int](), VALUE_BYTES * n_rows * widest
+        for file in self._files:
+            with self._kept.source(file.path) as source:
+                rows = getattr(source, "rows", None)
+                weights.append(rows.weight(n_rows, widest) if isinstance(rows, Weighed) else 3 * values)
+        return sum(sorted(weights)[-KEPT:]) + values
 
     def close(self) -> None:
         """Close the files."""
