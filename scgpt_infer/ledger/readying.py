@@ -6,6 +6,7 @@ Called by who holds a lock there. It reads no parts.
 import fnmatch
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +25,9 @@ _OURS = (LEDGERS, "part-*.npz", ".part-*.part", "lock.*", ".lock*", f".{PLAN}.*.
 
 They go in this order: whatever a crash leaves of it, no part is taken for one of other work, of which the plan tells.
 """
+
+_WATCHED = 256
+"""Locks that are watched at a time."""
 
 
 def name_of(word: str, shard: Shard | None, suffix: str = "") -> str:
@@ -44,9 +48,7 @@ def make_ready(folder: Path, plan: Plan, shard: Shard | None, resume: bool, say:
     OutputError
         A shard is at work where all of it is to be done, or the other way round; or what is there is other work.
     """
-    others = sorted(folder.glob("lock.*")) if shard is None else [folder / "lock"]
-    for path in others:
-        lock.clear(path, say=say)
+    _free_of_others(folder, shard, say)
     if not resume:
         empty(folder) if shard is None else _forget(folder, shard)
     if not (folder / PLAN).exists():
@@ -59,6 +61,16 @@ def make_ready(folder: Path, plan: Plan, shard: Shard | None, resume: bool, say:
             f"{folder} holds the parts of other work: it has {'; '.join(found)}. Run with what it was begun with to go "
             f"on, or {anew if shard is None else 'remove the folder when no other shard is at work'}."
         )
+
+
+def _free_of_others(folder: Path, shard: Shard | None, say: Callable[[str], None]) -> None:
+    """Look at the locks that exclude ours, all at once: each may have to be watched."""
+    others = [path for path in (folder.glob("lock.*") if shard is None else (folder / "lock",)) if path.exists()]
+    if not others:
+        return
+    say(f"Others have been at work in {folder}. Looking whether they still are.")
+    with ThreadPoolExecutor(min(len(others), _WATCHED)) as threads:
+        list(threads.map(lock.clear, others))
 
 
 def empty(folder: Path) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import time
+from functools import partial
 from pathlib import Path
 
 import anndata as ad
@@ -12,6 +14,7 @@ from scipy import sparse
 
 from scgpt_infer import EmbedOptions
 from scgpt_infer.api import embed_file
+from scgpt_infer.ledger.lock import Lock, clear
 from scgpt_infer.spans import Shard
 from scgpt_infer.work import WorkOptions
 from scgpt_runtime.errors import CellsError, OutputError
@@ -247,6 +250,28 @@ def test_the_whole_goes_on_where_a_shard_ended_and_a_shard_where_the_whole_did(j
     assert len(job.kept()) == 5
     assert job.run() == wanted
     assert job.begun_with == N_CELLS
+
+
+def test_a_shard_and_the_whole_are_not_done_at_once(job):
+    """What another is at, as its lock says, is not begun."""
+    job.parts.mkdir()
+    with Lock.take(job.parts / "lock", beat=0.05), pytest.raises(OutputError, match="Another process is at work"):
+        job.run(work=WorkOptions(shard=Shard(0, 2)))
+    with Lock.take(job.parts / "lock.0-of-2", beat=0.05), pytest.raises(OutputError, match="Another process is at"):
+        job.run()
+
+
+def test_locks_of_many_dead_shards_are_watched_at_once(job, wanted, monkeypatch):
+    job.interrupt()
+    with Lock.take(job.parts / "lock") as lock:
+        dead = json.loads(lock.path.read_text()) | {"host": "elsewhere", "boot": "another"}
+    for number in range(20):
+        (job.parts / f"lock.{number}-of-20").write_text(json.dumps(dead))
+    monkeypatch.setattr("scgpt_infer.ledger.lock.clear", partial(clear, patience=0.5))
+    began = time.monotonic()
+    assert job.run() == wanted
+    assert time.monotonic() - began < 8
+    assert not job.parts.exists()
 
 
 def test_when_all_cells_are_bad_nothing_is_left(job, tmp_path):
