@@ -154,17 +154,26 @@ class StackedRows:
         return CellBlock(block.indptr, _moved(block.indices, file.genes), block.data, block.first_row)
 
     def names(self, start: int, stop: int) -> list[str]:
-        """Names of the cells of rows ``start`` to ``stop``, as their files have them."""
-        found: list[str] = []
-        for file, low, high in self.pieces(start, min(stop, self.shape[0])):
-            kept = self._names.of(file.path)
-            if kept is None:
-                with self._kept.source(file.path) as source:
-                    found += source.cell_names(low, high)
-                    self._names.take(file.path, source)
-            else:
-                found += kept[low:high]
-        return found
+        """Names of the cells of rows ``start`` to ``stop``, as their files have them.
+
+        Those that cannot be read are file and row.
+        """
+        pieces = self.pieces(start, min(stop, self.shape[0]))
+        return [name for piece in pieces for name in self._names_of(*piece)]
+
+    def _names_of(self, file: FileCells, low: int, high: int) -> list[str]:
+        kept = self._names.of(file.path)
+        if kept is not None:
+            return kept[low:high]
+        try:
+            with self._kept.source(file.path) as source:
+                self._names.take(file.path, source)
+                return source.cell_names(low, high)
+        except CellsError:
+            _check_same(file)
+            if self._strict:
+                raise
+            return [f"{file.name}:{row}" for row in range(low, high)]
 
     def weight(self, n_rows: int, widest: int) -> int:
         """Most bytes that come up while rows are read; see `scgpt_infer.readers.room.Weighed`.

@@ -98,6 +98,7 @@ def test_a_file_that_breaks_on_the_way_leaves_rows_with_reasons(
     assert summary.reasons[f"{UNREAD} {folder / 'b.h5ad'}: Rows are cut off."] == n
     report = (tmp_path / "all.npy.bad.csv").read_text(encoding="utf-8").splitlines()
     assert len(report) == 1 + 1 + n
+    assert "b.h5ad:0," in report[2]
     assert "b.h5ad: Rows are cut off." in report[2]
 
 
