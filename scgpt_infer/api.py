@@ -161,7 +161,7 @@ def embed_file(
         minded(work.memory, progress) as minding,
     ):
         job = known.job(source, engine=None if crew is None else crew.engine())
-        return job.into_file(path, minding, work=work, filler=crew)
+        return job.into_file(path, minding, work=work, filler=crew, say=say)
 
 
 def _for_workers(cells: CellPaths, source: CellSource) -> CellPaths:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,6 +163,7 @@ class Job:
         also: MemorySink | None = None,
         work: WorkOptions = _ALL,
         filler: Filler | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> Summary:
         """Do the job; the file appears when it is done. What an earlier run of it has kept is not done again.
 
@@ -178,13 +179,15 @@ class Job:
             How it is done; of a shard the parts are kept, and no file appears.
         filler
             Does it; None: this process.
+        say
+            Told of what takes time before the work begins, such as whether another process is at it; None: the log.
         """
         target = self.checked_target(path)
         started = time.perf_counter()
         folder, plan = parts_folder(path), self.plan(target)
         with (
             finishing(),
-            Ledger.open(folder, plan, shard=work.shard, resume=work.resume, say=_log.info) as ledger,
+            Ledger.open(folder, plan, shard=work.shard, resume=work.resume, say=say or _log.info) as ledger,
         ):
             if work.shard is None:
                 sweep(path)

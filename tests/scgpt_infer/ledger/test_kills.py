@@ -274,3 +274,32 @@ def test_an_input_that_vanishes_and_comes_back_is_gone_on_with(place, cells, und
     os.utime(place.cells, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert place.run()[0] == 0
     assert place.result() == undisturbed[0]
+
+
+def test_with_workers_the_leader_is_killed_and_nobody_is_left_at_work(place, undisturbed):
+    for after in (0, 3):
+        process = place.start("--workers", "2")
+        place.wait_for(after, process)
+        workers = children(process.pid)
+        process.kill()
+        process.communicate()
+        end = time.monotonic() + 10
+        while any(map(is_at_work, workers)) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not [worker for worker in workers if is_at_work(worker)]
+    code, told = place.run("--workers", "2")
+    assert code == 0, told
+    assert place.result() == undisturbed[0]
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_at_work(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
