@@ -125,9 +125,8 @@ def run(blocks: Iterable[CellBlock], steps: Steps, timings: Timings) -> Iterator
             if not at_work:
                 break
             if at_work[0].left == 0:
-                finished = at_work.popleft()
-                steps.tick(finished.without_tokens)
-                yield finished.result()
+                steps.tick(at_work[0].without_tokens)
+                yield at_work.popleft().result()
                 continue
             done = instances.take()
             timings.seconds["infer"] += done.seconds / steps.instances
@@ -289,6 +288,7 @@ class Ahead(Generic[_Item]):
         try:
             for item in self._items:
                 self._put((item,))
+                del item
                 if self._stop.is_set():
                     break
         except BaseException as error:  # an interrupt or exit in the thread, too, has to reach the caller

@@ -75,17 +75,22 @@ def tokenize(
     else:
         with ThreadPoolExecutor(len(ranges)) as pool:
             parts = list(pool.map(part, ranges))
-    ids = np.concatenate([p.ids for p in parts])
+    ids = _joined([p.ids for p in parts])
     binned = settings.value_style == "binned"
     offsets = np.zeros(block.n_cells + 1, np.int64)
     np.cumsum(np.concatenate([np.diff(p.ends) for p in parts]), out=offsets[1:])
     return TokenBlock(
         ids=ids.astype(np.uint16) if vocabulary_size <= 0xFFFF else ids,
-        values=np.concatenate([p.codes if binned else p.values for p in parts]),
+        values=_joined([p.codes if binned else p.values for p in parts]),
         offsets=offsets,
         faults=np.concatenate([p.faults for p in parts]),
         first_row=block.first_row,
     )
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays one behind the other; one alone as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _tokenize_rows(first: int, last: int, cells: Cells, places: Columns, rules: Rules) -> Tokens:

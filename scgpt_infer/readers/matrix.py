@@ -187,6 +187,7 @@ def blocks(rows: Rows, spans: Iterable[range], same: Unchanged | None = None) ->
         if same is not None:
             same.check()
         yield block
+        del block
 
 
 def sample(rows: Rows, n: int = 1000) -> CellBlock:
