@@ -3,6 +3,7 @@
 In: bundle, engine, source, gene match, options. It computes nothing of its own.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -104,7 +105,7 @@ class Facts:
             "match_fraction": self.match.fraction,
             "n_cells": n_cells,
             "n_without_embedding": n_bad,
-            **({"n_files": len(files.paths), "n_bad_files": len(files.bad_files())} if files else {}),
+            **({} if files is None else _told_of(files)),
         }
 
     def summary(self, tally: Tally, output: Path | None) -> Summary:
@@ -156,3 +157,9 @@ class Facts:
             version=__version__,
             bad_files=() if self._files is None else self._files.bad_files(tally.bad.reasons),
         )
+
+
+def _told_of(files: SetOfFiles) -> Record:
+    """What tells the file of each row, whatever the format of the output: cells of each file in turn, as JSON."""
+    rows = json.dumps(files.n_cells_of, ensure_ascii=False)
+    return {"files": rows, "n_files": len(files.paths), "n_bad_files": len(files.bad_files())}

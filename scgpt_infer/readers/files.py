@@ -110,6 +110,11 @@ class FilesCells:
         """Paths of `files`."""
         return tuple(file.path for file in self.files)
 
+    @property
+    def n_cells_of(self) -> dict[str, int]:
+        """Cells of each file, by the name that the column `FILE` has for it."""
+        return {file.name: file.n_cells for file in self.files}
+
     def gene_column(self, name: str) -> Sequence[str]:
         """Gene names of any column of var, which all files must have; genes are then one where they agree in it too."""
         if name not in self.gene_names:

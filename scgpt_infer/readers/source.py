@@ -182,6 +182,11 @@ class SetOfFiles(Protocol):
         """Those that could be opened."""
         ...
 
+    @property
+    def n_cells_of(self) -> Mapping[str, int]:
+        """Cells of each file that could be opened, in the order of their rows, by a name of its own."""
+        ...
+
     def bad_files(self, reasons: Iterable[str] = ()) -> tuple[BadFile, ...]:
         """Those that could not be opened and have no rows, then those that reasons of bad cells tell of."""
         ...

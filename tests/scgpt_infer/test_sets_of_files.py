@@ -37,6 +37,8 @@ def folder(toy_adata: ad.AnnData, tmp_path: Path) -> Path:
 
 def test_vectors_are_those_of_each_file_alone(folder: Path, toy_adata: ad.AnnData, toy_model: Path, tmp_path: Path):
     summary = scgpt_infer.embed_file(folder, tmp_path / "all.npy", model=toy_model)
+    told = json.loads(json.loads((tmp_path / "all.npy.json").read_text(encoding="utf-8"))["files"])
+    assert list(told.items()) == [("a.h5ad", 366), ("b.h5ad", 366), ("c.h5ad", 368)]
     assert (summary.n_cells, summary.bad_files) == (toy_adata.n_obs, ())
     found = np.load(tmp_path / "all.npy")
     alone = []
