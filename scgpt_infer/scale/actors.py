@@ -6,6 +6,7 @@ machines; they join when they come up. Only paths, ranges and marks go through R
 
 import logging
 import queue
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ __all__ = ["Actors", "Worker", "cluster_seats", "connected", "has_gpus"]
 
 _OBJECTS_BYTES = 100 << 20
 """Room for objects in a local cluster: words are all that goes through it."""
+
+_KNOCK_S = 10.0
 
 
 class Worker:
@@ -127,8 +130,9 @@ def connected(address: str) -> Iterator[None]:
             "machine of the cluster: ray job submit -- scgpt-infer embed ... --ray"
         )
     try:
+        _knock(address)
         _init(ray, address)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise OptionError(f"No Ray cluster answers at {address}: {error}") from error
     try:
         yield
@@ -175,6 +179,13 @@ def cluster_seats(workers: int | None, threads: int | None, instances: int | Non
 def has_gpus() -> bool:
     """Whether the cluster has GPUs."""
     return bool(_ray().cluster_resources().get("GPU", 0) >= 1)
+
+
+def _knock(address: str) -> None:
+    """Raise at once where nobody listens: Ray itself tries for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
 
 
 def _init(ray: Any, address: str) -> None:

@@ -206,7 +206,8 @@ class Crew:
             self._hand_out()
             self._listen(done)
             counted = cells + sum(hand.counted for hand in self._hands.values())
-            tick(counted - told)
+            if counted != told:
+                tick(counted - told)
             told = counted
         self._part(Stop() if left else None, done)
 
@@ -277,6 +278,7 @@ class Crew:
         if first is not None and (other := _difference(first, ready)):
             self._dismiss(number, hand, f"Worker {ready.where} cannot take part: {other}")
             return
+        _log.info("Worker %s takes part.", ready.where)
         hand.ready, self._first = ready, first or ready
         if self._begin is not None:
             self._transport.give(number, self._begin)
