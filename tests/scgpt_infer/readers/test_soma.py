@@ -12,6 +12,7 @@ import pytest
 from scipy import sparse
 
 import scgpt_infer
+from scgpt_infer import cli
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import open_cells
 from scgpt_infer.spans import grid
@@ -246,3 +247,17 @@ def test_a_query_becomes_a_contribution(cells: ad.AnnData, toy_model: Path, tmp_
     text = (tmp_path / "x.census/meta.yml").read_text()
     assert 'census_version: "2025-01-30"\nexperiment_name: "homo_sapiens"' in text
     assert f"n_embeddings: {summary.n_embedded}\n" in text
+
+
+def test_shards_of_a_query_make_the_same_contribution(toy_adata: ad.AnnData, toy_model: Path, tmp_path: Path):
+    bare = ad.AnnData(toy_adata.X, obs=toy_adata.obs, var=toy_adata.var)
+    census = write_census(tmp_path / "census", {"homo_sapiens": ad.concat([bare, bare], index_unique="-")})
+    words = ["embed", f"file://{census}", "--model", str(toy_model), "--where", "kind != 'c'", "--quiet"]
+    assert cli.run([*words, "-o", str(tmp_path / "whole.census")]) == 0
+    for shard in ("1/2", "0/2"):
+        assert cli.run([*words, "--shard", shard, "-o", str(tmp_path / "parts.census")]) == 0
+    assert cli.run(["merge", str(tmp_path / "parts.census.parts"), "-o", str(tmp_path / "merged.census")]) == 0
+    for name in ("embeddings.npy", "joinids.npy", "meta.yml"):
+        assert (tmp_path / "merged.census" / name).read_bytes() == (tmp_path / "whole.census" / name).read_bytes()
+    joinids = np.load(tmp_path / "whole.census/joinids.npy")
+    assert (len(joinids), joinids[-1]) == (2198, 2199 * 3 + 1)  # two cells have no counts
