@@ -137,13 +137,13 @@ def test_two_processes_are_told_to_stop_when_the_script_is(stand_ins, tmp_path):
 @pytest.mark.parametrize(("code", "requeued"), [(75, True), (2, False), (0, False)])
 def test_the_slurm_task_goes_back_into_the_queue_only_when_it_was_asked_to_stop(stand_ins, tmp_path, code, requeued):
     stand_ins(srun=f"exit {code}", scontrol=f'echo "$@" > {tmp_path}/asked', sleep="")
-    job = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "17", "SLURM_CPUS_PER_TASK": "2"}
+    job = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_JOB_ID": "17", "SLURM_CPUS_PER_TASK": "2"}
     names = {"CELLS": "cells", "MODEL": "model", "OUTPUT": "out"}
     done = subprocess.run([EXAMPLES / "slurm/shard.sbatch"], check=False, env=os.environ | job | names)
     assert done.returncode == code
     assert (tmp_path / "asked").exists() == requeued
     if requeued:
-        assert (tmp_path / "asked").read_text() == "requeue 17\n"
+        assert (tmp_path / "asked").read_text() == "requeue 17_3\n"
 
 
 def test_the_merge_of_an_example_keeps_what_the_file_of_cells_holds(toy_model, toy_h5ad, tmp_path, on_path):
