@@ -88,6 +88,8 @@ class Actors:
                 word = Lost(_reason(error))
             if isinstance(word, (Ended, Failed, Lost)):
                 self._end(number, stream)
+            else:  # the others come first next time: nobody is talked down
+                self._streams[stream] = self._streams.pop(stream)
             return number, word
         if not self._streams:
             time.sleep(timeout)

@@ -50,7 +50,6 @@ class Processes:
 
     def __init__(self) -> None:
         self._workers: dict[int, _Worker] = {}
-        self._ending: list[subprocess.Popen[bytes]] = []
 
     def start(self, number: int, errand: "Errand", seat: Seat) -> None:
         """See `Transport`."""
@@ -73,23 +72,25 @@ class Processes:
 
     def next(self, timeout: float) -> tuple[int, FromWorker] | None:
         """See `Transport`."""
-        numbers = {worker.link: number for number, worker in self._workers.items()}
-        for link in wait(list(numbers), timeout):
-            assert isinstance(link, Connection)
-            try:
-                return numbers[link], link.recv()
-            except (EOFError, OSError):
-                return numbers[link], Lost(self._buried(numbers[link]))
-        return None
+        ready = wait([worker.link for worker in self._workers.values()], timeout)
+        heard = [number for number, worker in self._workers.items() if worker.link in ready]
+        if not heard:
+            return None
+        number = heard[0]
+        try:
+            word: FromWorker = self._workers[number].link.recv()
+        except (EOFError, OSError):
+            return number, Lost(self._buried(number))
+        self._workers[number] = self._workers.pop(number)  # the others come first next time: nobody is talked down
+        return number, word
 
     def close(self) -> None:
         """See `Transport`."""
-        processes = [*self._ending, *(worker.process for worker in self._workers.values())]
         for worker in self._workers.values():
             worker.process.kill()
             worker.link.close()
-        for process in processes:
-            process.wait()
+        for worker in self._workers.values():
+            worker.process.wait()
         self._workers.clear()
 
     def _send(self, number: int, word: object) -> None:
