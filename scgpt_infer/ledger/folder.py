@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from scgpt_infer.interrupts import deferred
 from scgpt_infer.ledger.lock import Lock
 from scgpt_infer.ledger.marks import Mark, append, read_marks
 from scgpt_infer.ledger.parts import Kept, is_there, write_part
@@ -133,8 +134,9 @@ class Ledger:
     def mark(self, mark: Mark) -> None:
         """Enter a range whose part is on the disk."""
         self._lock.check()
-        append(self._path, mark)
-        self.marks[mark.first_row] = mark
+        with deferred():  # a signal between the two would have a done range taken for none
+            append(self._path, mark)
+            self.marks[mark.first_row] = mark
 
     def in_order(self) -> list[Mark]:
         """The marks of all ranges, in the order of their rows.
