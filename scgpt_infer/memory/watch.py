@@ -45,7 +45,7 @@ class Watch:
     memory
         Bytes granted; None: nothing is minded.
     held
-        Tells what is held.
+        Tells what is held; None: the system does.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Watch:
         Most bytes that were seen.
     """
 
-    def __init__(self, memory: int | None, held: Callable[[], int] = held_bytes) -> None:
+    def __init__(self, memory: int | None, held: Callable[[], int] | None = None) -> None:
         self.memory, self.peak = memory, 0
         self._held = held
         self._over: int | None = None  # what was held when it was found too much
@@ -97,13 +97,14 @@ class Watch:
 
     def look(self) -> None:
         """Compare what is held with what is granted, once."""
-        if self.memory is None or (self._held is held_bytes and resident_bytes() <= line_of(self.memory)):
-            return
-        held = self._held()
+        if self.memory is None or (self._held is None and resident_bytes() <= line_of(self.memory)):
+            return  # resident memory is never less, and told a thousand times as fast
+        tell = self._held or held_bytes
+        held = tell()
         if held > line_of(self.memory) and time.monotonic() - self._trimmed > _TRIM_S:
             trim()
             self._trimmed = time.monotonic()
-            held = self._held()
+            held = tell()
             if held > line_of(self.memory) and self._over is None:
                 self._over = held
                 ask_to_stop()
