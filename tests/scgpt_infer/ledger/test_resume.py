@@ -1,8 +1,12 @@
-"""Parts that someone has broken by hand: what can be trusted is used, the rest is done anew or refused by name."""
+"""Runs that go on where another one ended, also among parts that someone has broken by hand.
+
+What can be trusted is used; the rest is done anew, or refused by name.
+"""
 
 import json
 import os
 import shutil
+import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -12,8 +16,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scgpt_infer import EmbedOptions
+from scgpt_infer import EmbedOptions, interrupts
 from scgpt_infer.api import embed_file
+from scgpt_infer.interrupts import Stopped, asked_to_stop
 from scgpt_infer.ledger.lock import Lock, clear
 from scgpt_infer.spans import Shard
 from scgpt_infer.work import WorkOptions
@@ -87,6 +92,34 @@ def test_what_is_kept_is_not_done_again(job, wanted):
     assert job.run() == wanted
     assert job.begun_with == kept * 1024
     assert sorted(path.name for path in job.folder.iterdir()) == ["x.cells.txt", "x.npy", "x.npy.json"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_request_to_stop_is_followed_when_the_range_in_flight_is_kept(job, wanted, caught, number):
+    def ask(done):
+        if done >= STOP_AT and asked_to_stop() is None:
+            assert len(job.kept()) < STOP_AT // 1024
+            signal.raise_signal(number)
+
+    with pytest.raises(Stopped) as ended:
+        job.run(ask)
+    assert ended.value.exit_code == 75
+    assert len(job.kept()) == STOP_AT // 1024
+    interrupts.catch()
+    assert job.run() == wanted
+    assert job.begun_with == STOP_AT
+
+
+@pytest.fixture
+def caught():
+    """Catch signals as the command line does, and put the test runner's handlers back."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
+    interrupts.catch()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    interrupts._stop.clear()
 
 
 @pytest.mark.parametrize("torn", [b'{"first_row":1024,"n_ce', b"\x00\xff\n\n[1]\n{}\nnull\n", b'{"first_row":1}'])
