@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scgpt_infer.facts import Facts
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import CellSource
-from scgpt_infer.readers.source import SetOfFiles, Stored
+from scgpt_infer.readers.source import Stored
 from scgpt_infer.run import Answering, Blocks, Tally
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks.embed import as_stored, embedding
@@ -75,20 +75,7 @@ class Answers:
 
 def computed(facts: Facts) -> Answers:
     """The answers of an open engine."""
-    vectors = _told_unread(facts.source) if isinstance(facts.source, SetOfFiles) else embedding
-    return Answers(facts.engine, facts.match.columns, facts, vectors, facts.bundle.manifest.dim)
-
-
-def _told_unread(source: SetOfFiles) -> Callable[[Result], Part]:
-    """Vectors as ever; a cell that could not be read came without a value, and its reason is what the source tells."""
-
-    def vectors(result: Result) -> Part:
-        part = embedding(result)
-        unread = source.unread(part.first_row, part.first_row + part.n_cells)
-        reasons = [unread.get(part.first_row + place, reason) for place, reason in enumerate(part.reasons)]
-        return replace(part, reasons=tuple(reasons))
-
-    return vectors
+    return Answers(facts.engine, facts.match.columns, facts, embedding, facts.bundle.manifest.dim)
 
 
 def stored(source: CellSource, bundle: Bundle, options: EmbedOptions) -> Answers | None:

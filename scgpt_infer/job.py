@@ -29,6 +29,7 @@ from scgpt_infer.readers.source import CellPaths, SetOfFiles, are_paths
 from scgpt_infer.run import Progress, Tally, peak_bytes, run
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks import Task
+from scgpt_infer.tasks.unread import telling_unread
 from scgpt_infer.work import WorkOptions
 from scgpt_infer.writers import Target, writer_of
 from scgpt_infer.writers.leftovers import sweep
@@ -221,7 +222,7 @@ class Job:
             answers.blocks or self.source.blocks,
             answers.engine,
             answers.columns,
-            self.task,
+            telling_unread(self.task, self.source),
             self.source.cell_names,
             answers.engine if isinstance(answers.engine, Budgeted) else None,
         )
@@ -277,7 +278,7 @@ class Job:
             self.source,
             self.answers.engine,
             self.answers.columns,
-            self.task,
+            telling_unread(self.task, self.source),
             sink,
             self.record,
             limit=self.options.limit,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scgpt_infer.cli.embed import bad_cells, preview
+from scgpt_infer.cli.embed import INCOMPLETE, bad_cells, bad_files, preview
 from scgpt_infer.cli.embed import report as run_report
 from scgpt_infer.cli.lines import short
 from scgpt_infer.cli.options import (
@@ -32,6 +32,7 @@ from scgpt_runtime.errors import OutputError
 if TYPE_CHECKING:
     from scgpt_infer.annotating import Annotated, AnnotateOptions
     from scgpt_infer.evaluation import Confusion
+    from scgpt_infer.readers.source import CellPaths
 
 __all__ = ["command", "report"]
 
@@ -47,7 +48,7 @@ Examples:
 
 
 @click.command("annotate", short_help="Cells become cell types, and embeddings in the same pass.", epilog=_EXAMPLES)
-@click.argument("cells", type=path_type)
+@click.argument("cells", nargs=-1, required=True, type=path_type)
 @model_option
 @click.option(
     "--output", "-o", type=path_type, help="Where to write: .h5ad, .json, .jsonl, .csv or .parquet, by its suffix."
@@ -92,7 +93,7 @@ Examples:
 @quiet_option
 @json_option
 def command(
-    cells: Path,
+    cells: tuple[Path, ...],
     model: str,
     output: Path | None,
     names: Path | None,
@@ -103,14 +104,17 @@ def command(
     quiet: bool,
     as_json: bool,
     **settings: Any,
-) -> None:
+) -> int:
     """Tell the types of the cells of CELLS with a scGPT model, and embed them in the same pass.
+
+    CELLS is a file; or several, or a folder of them, as one data set.
 
     Types come from the model's classifier (fine-tuned, or taught with scgpt-infer learn), or from the nearest cells of
     a reference. Vectors that this model has written into CELLS before are taken as they are.
     """
     from scgpt_infer.annotating import AnnotateOptions
 
+    named = cells[0] if len(cells) == 1 else list(cells)
     ours = {field.name for field in fields(AnnotateOptions)}
     how = AnnotateOptions(
         **{name: value for name, value in settings.items() if name in ours},
@@ -119,18 +123,19 @@ def command(
     )
     options = EmbedOptions(**{name: value for name, value in settings.items() if name not in ours})
     if dry_run:
-        preview(cells, output, model, how.fitting(options), as_json)
-        return
+        preview(named, output, model, how.fitting(options), as_json)
+        return 0
     _check(output, options, how, confusion)
-    found = _annotate(cells, output, model, options, how, WorkOptions(resume=resume), quiet)
+    found = _annotate(named, output, model, options, how, WorkOptions(resume=resume), quiet)
     if confusion is not None and found.evaluation is not None:
         _draw(found.evaluation.confusion, confusion)
     if as_json:
         click.echo(found.to_json())
     elif not quiet:
         click.echo(report(found))
-    elif found.summary.bad:
-        click.echo("\n".join(bad_cells(found.summary)), err=True)
+    elif found.summary.bad or found.summary.bad_files:
+        click.echo("\n".join(bad_cells(found.summary) + bad_files(found.summary)), err=True)
+    return INCOMPLETE if found.summary.bad_files else 0
 
 
 def report(found: "Annotated") -> str:
@@ -167,7 +172,7 @@ def _check(output: Path | None, options: EmbedOptions, how: "AnnotateOptions", c
 
 
 def _annotate(
-    cells: Path,
+    cells: "CellPaths",
     output: Path | None,
     model: str,
     options: EmbedOptions,

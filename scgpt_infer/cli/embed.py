@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scgpt_infer.readers.source import CellPaths
     from scgpt_infer.summary import Summary
 
-__all__ = ["bad_cells", "bad_files", "command", "preview", "report"]
+__all__ = ["INCOMPLETE", "bad_cells", "bad_files", "command", "preview", "report"]
 
 INCOMPLETE = 3
 """Exit code of a command that has finished without something that was asked for."""

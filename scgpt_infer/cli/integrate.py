@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scgpt_infer.cli.embed import bad_cells
+from scgpt_infer.cli.embed import INCOMPLETE, bad_cells, bad_files
 from scgpt_infer.cli.embed import report as run_report
 from scgpt_infer.cli.lines import short
 from scgpt_infer.cli.options import (
@@ -30,6 +30,7 @@ from scgpt_runtime.errors import OutputError
 
 if TYPE_CHECKING:
     from scgpt_infer.integration import Integrated, IntegrateOptions
+    from scgpt_infer.readers.source import CellPaths
 
 __all__ = ["command", "report"]
 
@@ -45,7 +46,7 @@ Examples:
 
 
 @click.command("integrate", short_help="Cells of several batches become embeddings in one space.", epilog=_EXAMPLES)
-@click.argument("cells", type=path_type)
+@click.argument("cells", nargs=-1, required=True, type=path_type)
 @model_option
 @click.option("--output", "-o", type=path_type, help="Where to write: .h5ad, .npy, .parquet or .csv, by its suffix.")
 @click.option("--in-place", is_flag=True, help="Add the embedding to the input .h5ad itself.")
@@ -69,7 +70,7 @@ Examples:
 @quiet_option
 @json_option
 def command(
-    cells: Path,
+    cells: tuple[Path, ...],
     model: str,
     output: Path | None,
     batch_map: Path | None,
@@ -78,8 +79,10 @@ def command(
     quiet: bool,
     as_json: bool,
     **settings: Any,
-) -> None:
+) -> int:
     """Embed the cells of CELLS, of several batches, into one space.
+
+    CELLS is a file; or several, or a folder of them, as one data set, whose column scgpt_file names the file.
 
     A model with statistics of batches (DSBN) normalises each cell with those of its own batch; for any other the
     vectors are those of embed. A cell without a batch gets a row of NaN and is listed; an unknown batch is an error.
@@ -91,15 +94,18 @@ def command(
     how = IntegrateOptions(**told, batch_map=names_of_batches(batch_map))
     options = EmbedOptions(**{name: value for name, value in settings.items() if name not in ours})
     _check(output, options, how, scores)
-    found = _integrate(cells, output, model, how, options, WorkOptions(resume=resume), quiet)
+    found = _integrate(
+        cells[0] if len(cells) == 1 else list(cells), output, model, how, options, WorkOptions(resume=resume), quiet
+    )
     if scores is not None and found.scores is not None:
         _write(found.scores.to_json(), scores)
     if as_json:
         click.echo(found.to_json())
     elif not quiet:
         click.echo(report(found))
-    elif found.summary.bad:
-        click.echo("\n".join(bad_cells(found.summary)), err=True)
+    elif found.summary.bad or found.summary.bad_files:
+        click.echo("\n".join(bad_cells(found.summary) + bad_files(found.summary)), err=True)
+    return INCOMPLETE if found.summary.bad_files else 0
 
 
 def report(found: "Integrated") -> str:
@@ -138,7 +144,7 @@ def _check(output: Path | None, options: EmbedOptions, how: "IntegrateOptions", 
 
 
 def _integrate(
-    cells: Path,
+    cells: "CellPaths",
     output: Path | None,
     model: str,
     how: "IntegrateOptions",

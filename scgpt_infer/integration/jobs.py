@@ -28,6 +28,7 @@ from scgpt_infer.model import Say, cells_of
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import check_key, destination
 from scgpt_infer.readers import CellSource
+from scgpt_infer.readers.source import CellPaths
 from scgpt_infer.run import Progress
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks.embed import Embedding, embedding
@@ -78,7 +79,7 @@ class Integrated:
 
 
 def integrate(
-    cells: "AnnData | Path | str",
+    cells: "AnnData | CellPaths",
     *,
     model: str | Path,
     batch: str | None = None,
@@ -124,7 +125,7 @@ def integrate(
 
 
 def integrate_file(
-    cells: Path | str,
+    cells: CellPaths,
     output: Path | str | None,
     model: str | Path,
     how: IntegrateOptions,
@@ -149,7 +150,7 @@ def integrate_file(
     ScgptInferError
         As for `integrate`; `MissingDependencyError` where scores were asked for and cannot be had.
     """
-    path = destination(Path(cells), output, options)
+    path = destination(cells, output, options)
     if how.label is not None:
         check_installed()
     with _opened(cells, model, how, options, cache_dir, say) as opened:
@@ -171,7 +172,7 @@ class _Opened:
 
 @contextmanager
 def _opened(
-    cells: "AnnData | Path | str",
+    cells: "AnnData | CellPaths",
     model: str | Path,
     how: IntegrateOptions,
     options: EmbedOptions,

@@ -133,3 +133,13 @@ def test_workers_read_the_same_files(folder: Path, toy_model: Path, tmp_path: Pa
     shared = scgpt_infer.embed_file(folder, tmp_path / "shared.npy", toy_model, work=WorkOptions(workers=2))
     assert shared.bad_files == alone.bad_files
     np.testing.assert_allclose(np.load(tmp_path / "shared.npy"), np.load(tmp_path / "alone.npy"), atol=1e-5)
+
+
+def test_files_are_batches_of_one_data_set(folder: Path, toy_model: Path, tmp_path: Path):
+    """Of a model without statistics of batches, integrate gives what embed gives."""
+    (folder / "d.h5ad").write_bytes(b"no cells")
+    files = [str(path) for path in sorted(folder.iterdir())]
+    words = ["--model", str(toy_model), "--quiet"]
+    assert cli.run(["integrate", *files, *words, "-o", str(tmp_path / "i.npy")]) == 3
+    assert cli.run(["embed", *files, *words, "-o", str(tmp_path / "e.npy")]) == 3
+    assert np.load(tmp_path / "i.npy").tobytes() == np.load(tmp_path / "e.npy").tobytes()
