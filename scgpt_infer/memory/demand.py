@@ -13,7 +13,7 @@ import numpy as np
 
 from scgpt_infer.memory.measure import resident_bytes, trim
 from scgpt_infer.readers import CellSource
-from scgpt_infer.readers.room import Weighed
+from scgpt_infer.readers.room import weight_of
 from scgpt_runtime.cells import CellBlock, TokenBlock
 from scgpt_runtime.engine import Engine
 from scgpt_runtime.manifest import TokenizerSettings
@@ -23,7 +23,6 @@ __all__ = ["Workspace", "in_flight", "of_cells", "of_engine", "widest"]
 
 _LOOK_S = 0.002
 _SAMPLED = 200
-_VALUE_BYTES = 8
 # Bytes of a token while a block is made of it, and copies of a block of tokens from there to the last batch: two in the
 # queue, one before it, two at work, and the batches of those.
 _MADE_BYTES, _COPIES = 16, 7
@@ -70,11 +69,7 @@ def of_engine(engine: Engine) -> Workspace:
 
 def of_cells(source: CellSource, widest: int) -> int:
     """Bytes that come up while a range of rows is read, the rows themselves among them."""
-    n_rows = min(RANGE_ROWS, source.n_cells)
-    for told in (source, getattr(source, "rows", None)):
-        if isinstance(told, Weighed):
-            return told.weight(n_rows, widest)
-    return 3 * _VALUE_BYTES * n_rows * widest
+    return weight_of(source, min(RANGE_ROWS, source.n_cells), widest)
 
 
 def widest(source: CellSource) -> int:

@@ -106,16 +106,16 @@ def open_cells(
         threads=threads,
         modality=modality,
         cells_in=cells_in,
-        room=room,
         where=where,
         organism=organism,
     )
     paths = members(cells)
     if len(paths) == 1:
-        return opened(paths[0])
+        return opened(paths[0], room=room)
     from scgpt_infer.readers.files import open_files
+    from scgpt_infer.readers.kept_open import KEPT
 
-    return open_files(paths, opened, path=folder_of(cells), strict=strict)
+    return open_files(paths, partial(opened, room=room.among(KEPT)), path=folder_of(cells), strict=strict)
 
 
 def _open(

@@ -1,14 +1,16 @@
-"""How much memory reading may take: `ReadingRoom`, and what says how much it will take, `Weighed`.
+"""How much memory reading may take: `ReadingRoom`, and how much it will take, `Weighed`, `weight_of`.
 
 Sizes of pieces only: what is read does not depend on them. It knows no formats.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self, runtime_checkable
 
-__all__ = ["ROOM", "ReadingRoom", "Weighed"]
+__all__ = ["ROOM", "ReadingRoom", "Weighed", "weight_of"]
 
 _MB = 1 << 20
+# A value and its column.
+_VALUE_BYTES = 8
 # The least of each: pieces that are smaller save little and cost much.
 _LEAST = 4 * _MB
 # Part of the room that a piece may be, so that what works with such pieces stays within it: a bucket is held three
@@ -50,6 +52,11 @@ class ReadingRoom:
         sizes = {name: min(getattr(usual, name), n_bytes // part) for name, part in _PART.items()}
         return cls(**{name: max(size, _LEAST) for name, size in sizes.items()})
 
+    def among(self, count: int) -> Self:
+        """The sizes with which so many files may be open at once: what each holds is a part of what one would."""
+        held = ("bucket_bytes", "tape_bytes", "kept_bytes")
+        return replace(self, **{name: max(getattr(self, name) // count, _LEAST) for name in held})
+
 
 ROOM = ReadingRoom()
 """Where nothing is said of memory."""
@@ -70,3 +77,11 @@ class Weighed(Protocol):
             Most values of a row, as far as a sample tells.
         """
         ...
+
+
+def weight_of(cells: object, n_rows: int, widest: int) -> int:
+    """`Weighed.weight` of cells or of their ``rows``; where neither says it, that of a few copies of the rows."""
+    for told in (cells, getattr(cells, "rows", None)):
+        if isinstance(told, Weighed):
+            return told.weight(n_rows, widest)
+    return 3 * _VALUE_BYTES * n_rows * widest

@@ -39,6 +39,14 @@ def test_what_works_with_the_pieces_stays_within_the_room():
     assert 2 * room.slab_bytes + 2 * room.work_bytes + room.kept_bytes <= 300_000_000
 
 
+def test_files_that_are_open_together_share_what_they_hold():
+    usual, shared = ReadingRoom(), ReadingRoom().among(4)
+    assert 4 * shared.bucket_bytes == usual.bucket_bytes
+    assert 4 * shared.tape_bytes == usual.tape_bytes
+    assert shared.slab_bytes == usual.slab_bytes  # one of them is read at a time
+    assert ReadingRoom.within(0).among(4) == ReadingRoom.within(0)
+
+
 @pytest.fixture(scope="module")
 def counts() -> sparse.csr_matrix:
     rng = np.random.default_rng(0)
