@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from scgpt_infer.ledger import lock
+from scgpt_infer.ledger.marks import read_marks
 from scgpt_infer.ledger.plan import PLAN, Plan
 from scgpt_infer.spans import Shard
 from scgpt_runtime.errors import OutputError
@@ -49,8 +50,10 @@ def make_ready(folder: Path, plan: Plan, shard: Shard | None, resume: bool, say:
         A shard is at work where all of it is to be done, or the other way round; or what is there is other work.
     """
     _free_of_others(folder, shard, say)
-    if not resume:
-        empty(folder) if shard is None else _forget(folder, shard)
+    if shard is None and not (resume and _has_marks(folder)):
+        empty(folder)
+    elif not resume and shard is not None:
+        _forget(folder, shard)
     if not (folder / PLAN).exists():
         _refuse_parts_of_none(folder)
         plan.write(folder)
@@ -91,8 +94,12 @@ def _forget(folder: Path, shard: Shard) -> None:
         (folder / name_of("ledger", shard, ".jsonl")).unlink()
 
 
+def _has_marks(folder: Path) -> bool:
+    return any(read_marks(path) for path in folder.glob(LEDGERS))
+
+
 def _refuse_parts_of_none(folder: Path) -> None:
-    if any(folder.glob(LEDGERS)):
+    if _has_marks(folder):
         raise OutputError(
             f"{folder} holds parts, and {PLAN}, which tells of what work they are, is gone. Put it back, or begin anew "
             "with --no-resume (resume=False)."

@@ -197,6 +197,33 @@ def test_cells_that_have_changed_are_other_work(job, tmp_path):
         job.run()
 
 
+def test_other_work_of_which_nothing_is_kept_gives_way(job, wanted):
+    job.interrupt(max_length=9)
+    job.ledger.unlink()  # as a run that is killed while it clears leaves it
+    assert job.run() == wanted
+    assert not job.parts.exists()
+
+
+def test_an_input_to_which_the_result_was_added_is_not_asked_to_be_as_before(job, tmp_path, monkeypatch):
+    job.cells = job.output = Path(shutil.copy(job.cells, tmp_path / "own.h5ad"))
+    job.parts = tmp_path / "own.h5ad.parts"
+    job.interrupt(in_place=True)
+    unlink = Path.unlink
+
+    def killed(path, missing_ok=False):
+        unlink(path, missing_ok)
+        if path.name == "ledger.jsonl":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        job.run(in_place=True)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    assert "X_scGPT" in ad.read_h5ad(job.output).obsm
+    job.run(in_place=True)
+    assert not job.parts.exists()
+
+
 def test_parts_without_a_plan_are_not_trusted(job, wanted):
     job.interrupt()
     (job.parts / "plan.json").unlink()
