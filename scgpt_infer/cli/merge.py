@@ -71,8 +71,9 @@ def command(
 
 def _report(merged: "Merged") -> str:
     """What was made, for people."""
+    folders = f"{len(merged.folders)} folder{'s' if len(merged.folders) > 1 else ''}"
     lines = [
-        f"{merged.n_cells:,} cells of {len(merged.folders)} folders merged in {clock(merged.wall_seconds)}",
+        f"{merged.n_cells:,} cells of {folders} merged in {clock(merged.wall_seconds)}",
         f"  output     {merged.output}, {merged.key}, {merged.dim} wide",
         f"  parts      sha256 {merged.parts_sha256[:16]}; the folders are kept",
     ]

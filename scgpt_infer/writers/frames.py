@@ -16,7 +16,7 @@ import numpy as np
 from scgpt_infer.writers.sink import Target
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["add_array", "add_group", "quiet", "source_file", "write_root"]
+__all__ = ["add_array", "add_group", "copy_frame", "quiet", "source_file", "write_root"]
 
 SLICE = 65_536
 """Rows that are copied at a time, and rows of a chunk in a store."""
@@ -44,8 +44,8 @@ def write_root(root: Any, target: Target) -> None:
 def _write_frames(root: Any, target: Target) -> None:
     if target.source is not None:
         with source_file(target.source) as source:
-            _keep(source["obs"], root, "obs", target.n_cells)
-            _keep(source["var"], root, "var", None)
+            copy_frame(source["obs"], root, "obs", target.n_cells)
+            copy_frame(source["var"], root, "var", None)
         return
     if target.obs is None:
         _write_names(root, "obs", target.n_cells, target.names)
@@ -114,8 +114,18 @@ def _write_table(root: Any, name: str, table: Any) -> None:
         write_elem(root, name, table.astype(dict.fromkeys(text, "category")))
 
 
-def _keep(frame: Any, root: Any, name: str, n_rows: int | None) -> None:
-    """Copy a table, or its first rows."""
+def copy_frame(frame: Any, root: Any, name: str, n_rows: int | None) -> None:
+    """Copy a table, or its first rows, into a file or store.
+
+    Parameters
+    ----------
+    frame
+        Group, or dataset of an older layout.
+    root, name
+        Where the copy shall be.
+    n_rows
+        How many; None: all.
+    """
     if _is_plain(frame):
         _copy_group(frame, root, name, n_rows)
         return

@@ -9,6 +9,9 @@ from typing import Any
 
 import h5py
 
+from scgpt_infer.writers.frames import copy_frame
+from scgpt_infer.writers.h5ad_rows import copy_rows, is_rows
+
 __all__ = ["copy_first_cells", "copy_whole", "copy_without_matrices"]
 
 _MATRICES = frozenset({"X", "layers", "raw", "obsp", "varp"})
@@ -32,7 +35,6 @@ def copy_without_matrices(source: Path, copy: Path) -> None:
 def copy_first_cells(source: Path, copy: Path, n_cells: int, *, matrices: bool) -> None:
     """Copy the first cells: ``obs`` and all that is aligned to it is cut, the rest is copied."""
     from anndata import settings
-    from anndata.io import write_elem
 
     # What may lack values stays so; anndata writes such text only when told to.
     nullable = settings.override(allow_write_nullable_strings=True)
@@ -42,7 +44,7 @@ def copy_first_cells(source: Path, copy: Path, n_cells: int, *, matrices: bool) 
             if name in _MATRICES and not matrices:
                 continue
             if name in ("obs", "X"):
-                write_elem(new, name, _first_rows(old[name], n_cells))
+                _copy_element(old[name], new, name, n_cells)
             elif name in _BY_CELL:
                 _copy_group(old, new, name, n_cells)
             elif name == "obsp":
@@ -58,20 +60,32 @@ def _copy_group(old: Any, new: Any, name: str, n_cells: int, *, square: bool = F
 
     write_elem(new, name, {})
     for key in old[name]:
-        rows = _first_rows(old[name][key], n_cells)
-        write_elem(new[name], key, rows[:, :n_cells] if square else rows)
+        if square:
+            write_elem(new[name], key, _first_rows(old[name][key], n_cells)[:, :n_cells])
+        else:
+            _copy_element(old[name][key], new[name], key, n_cells)
 
 
 def _copy_raw(old: Any, new: Any, n_cells: int) -> None:
-    from anndata.io import write_elem
-
     raw = new.create_group("raw")
     _copy_attributes(old, raw)
     for name in old:
         if name == "X":
-            write_elem(raw, name, _first_rows(old[name], n_cells))
+            _copy_element(old[name], raw, name, n_cells)
         else:
             old.copy(name, raw)
+
+
+def _copy_element(old: Any, parent: Any, name: str, n_cells: int) -> None:
+    """Copy the first rows, by slices where the element is a table or a matrix."""
+    from anndata.io import write_elem
+
+    if is_rows(old):
+        copy_rows(old, parent, name, n_cells)
+    elif old.attrs.get("encoding-type", "") == "dataframe":
+        copy_frame(old, parent, name, n_cells)
+    else:
+        write_elem(parent, name, _first_rows(old, n_cells))
 
 
 def _first_rows(element: Any, n_cells: int) -> Any:

@@ -78,3 +78,14 @@ def test_labels_are_categories_and_numbers_may_be_missing(tmp_path, with_vectors
     assert table["confidence"].null_count == 500
     assert table.to_pandas()["label"].dtype == "category"
     assert (tmp_path / "x.parquet").stat().st_size <= parquet.bytes_needed(target)
+
+
+def test_a_row_group_is_many_parts(tmp_path):
+    target = Target(tmp_path / "x.parquet", 40_000, 2, "X", lambda a, b: [str(i) for i in range(a, b)])
+    with parquet.open_parquet(target) as sink:
+        for start in range(0, 40_000, 1000):
+            sink.write(Part(start, np.full((1000, 2), start, np.float32), ("",) * 1000))
+        sink.commit({"a": 1})
+    file = pq.ParquetFile(tmp_path / "x.parquet")
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [17_000, 17_000, 6000]
+    assert file.read()["cell"].to_pylist() == [str(i) for i in range(40_000)]

@@ -21,7 +21,7 @@ def target(path, source=None) -> Target:
     def names(start, stop):
         return [f"cell-{i}" for i in range(start, stop)]
 
-    return Target(path, 100, 8, "X_scGPT", names, genes=("A",), source=source)
+    return Target(path, 100, 8, "X_scGPT", names, genes=("A",), source=source, joinids=np.arange)
 
 
 @pytest.mark.parametrize("suffix", FILES)
@@ -106,7 +106,7 @@ def test_a_disk_that_fills_up_at_any_byte_is_an_error_and_leaves_nothing(tmp_pat
         path = Path({str(out / f"out{suffix}")!r})
         size = source.stat().st_size if source else 0
         names = lambda start, stop: [f"cell-{{i}}" for i in range(start, stop)]
-        target = Target(path, 1100, 8, "X_scGPT", names, source=source)
+        target = Target(path, 1100, 8, "X_scGPT", names, source=source, joinids=np.arange)
         starts = range(0, 1100, 100)
         limits = [0, 100, size // 2, *range(max(0, size - 4000), size + 220_000, 3999)]
         failed = written = 0
@@ -144,7 +144,7 @@ def test_a_name_that_is_as_long_as_names_get_can_be_written(tmp_path):
 
 def test_an_unknown_suffix_is_told_which_are_known(tmp_path):
     with pytest.raises(
-        OutputError, match=r"'\.xlsx'; expected one of \.csv, \.dataset, \.h5ad, \.json.*\.parquet, \.zarr"
+        OutputError, match=r"'\.xlsx'; expected one of \.census, \.csv, \.dataset, \.h5ad, \.json.*\.parquet, \.zarr"
     ):
         writer_of(tmp_path / "x.xlsx")
     with pytest.raises(OutputError, match=r"\(none\)"):
