@@ -180,9 +180,8 @@ def finish(ledger: Ledger, target: Target, record: Callable[[int, int], Record],
         bad = bad_cells(ledger, marks)
         ledger.remove()
         refuse_nothing(ledger.n_cells, bad)
-    parts = (read_part(ledger.folder, mark) for mark in marks)
     with telling(ledger):
-        return replay(parts, target, {**record(ledger.n_cells, n_bad), "parts_sha256": digest(marks)}, also)
+        return replay(ledger.parts(), target, {**record(ledger.n_cells, n_bad), "parts_sha256": digest(marks)}, also)
 
 
 def replay(parts: Iterable[Kept], target: Target, facts: Record, also: Sequence[Sink] = ()) -> BadCells:

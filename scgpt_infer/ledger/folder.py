@@ -11,7 +11,7 @@ from pathlib import Path
 from scgpt_infer.interrupts import deferred
 from scgpt_infer.ledger.lock import Lock
 from scgpt_infer.ledger.marks import Mark, append, read_marks
-from scgpt_infer.ledger.parts import Kept, is_there, write_part
+from scgpt_infer.ledger.parts import Kept, is_there, read_part, write_part
 from scgpt_infer.ledger.plan import Plan
 from scgpt_infer.ledger.readying import LEDGERS, empty, make_ready, name_of
 from scgpt_infer.spans import Shard, grid
@@ -96,7 +96,7 @@ class Ledger:
                 try:
                     yield ledger
                 finally:
-                    if not ledger.marks and shard is None:
+                    if not ledger.marks and shard is None and lock.is_ours():
                         empty(folder)
         finally:
             with suppress(OSError):  # where anything is kept, or another shard is at work, it is not empty
@@ -151,8 +151,27 @@ class Ledger:
             raise OutputError(f"Rows {missing[0].start:,} to {missing[0].stop - 1:,} are not done. {self.told}")
         return [self.marks[span.start] for span in self.spans]
 
+    def parts(self) -> Iterator[Kept]:
+        """The parts of all ranges, in order, and after them a look whether the work is still ours to end.
+
+        Raises
+        ------
+        OutputError
+            One is missing or not what was written, or another process has taken over.
+        """
+        for mark in self.in_order():
+            yield read_part(self.folder, mark)
+        self._lock.check()
+
     def remove(self) -> None:
-        """Take away the parts, which the output holds now."""
+        """Take away the parts, which the output holds now.
+
+        Raises
+        ------
+        OutputError
+            Another process has taken over, and reads them.
+        """
+        self._lock.check()
         self.marks.clear()
         empty(self.folder)
 

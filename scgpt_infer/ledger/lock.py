@@ -78,7 +78,7 @@ class Lock:
             thread.join()
             os.close(lock._handle)
             with suppress(OSError):
-                if lock._is_ours():
+                if lock.is_ours():
                     path.unlink()
 
     def check(self) -> None:
@@ -89,7 +89,7 @@ class Lock:
         OutputError
             Another process took it over, since this one stood still for long, or the file is gone.
         """
-        if self._is_ours():
+        if self.is_ours():
             return
         held = _read(self.path)
         if held is None:
@@ -102,7 +102,8 @@ class Lock:
             "This one ends; what it had finished is kept."
         )
 
-    def _is_ours(self) -> bool:
+    def is_ours(self) -> bool:
+        """Whether nobody has taken it over."""
         held = _read(self.path)
         return held is not None and self._holder.token.encode() in held
 

@@ -321,6 +321,23 @@ def test_a_shard_and_the_whole_are_not_done_at_once(job):
         job.run()
 
 
+@pytest.mark.parametrize("when", ["at work", "making the output"])
+def test_who_was_taken_over_writes_no_more_and_leaves_the_other_alone(job, when, monkeypatch):
+    def take_over(*_):
+        lock = job.parts / "lock"
+        facts = json.loads(lock.read_text()) | {"token": "another's"}
+        lock.unlink()
+        lock.write_text(json.dumps(facts))
+
+    if when == "making the output":
+        monkeypatch.setattr("scgpt_infer.keeping.digest", lambda marks: take_over() or "")
+    with pytest.raises(OutputError, match="has taken over"):
+        job.run(take_over if when == "at work" else None)
+    assert not job.output.exists()
+    assert (job.parts / "lock").exists()
+    assert (job.parts / "plan.json").exists()
+
+
 def test_locks_of_many_dead_shards_are_watched_at_once(job, wanted, monkeypatch):
     job.interrupt()
     with Lock.take(job.parts / "lock") as lock:
