@@ -77,32 +77,39 @@ class Actors:
 
     def next(self, timeout: float) -> tuple[int, FromWorker] | None:
         """See `Transport`."""
-        ready, _ = self._ray.wait(list(self._streams), timeout=timeout) if self._streams else ([], [])
-        for stream in ready:
-            number = self._streams[stream]
-            try:
-                word: FromWorker = self._ray.get(next(stream))
-            except StopIteration:
-                word = Lost("its actor has ended.")
-            except self._ray.exceptions.RayError as error:
-                word = Lost(_reason(error))
-            if isinstance(word, (Ended, Failed, Lost)):
-                self._end(number, stream)
-            else:  # the others come first next time: nobody is talked down
-                self._streams[stream] = self._streams.pop(stream)
-            return number, word
-        if not self._streams:
+        stream = self._speaking(timeout)
+        if stream is None:
+            return None
+        number = self._streams.pop(stream)
+        try:
+            word: FromWorker = self._ray.get(next(stream))
+        except StopIteration:
+            word = Lost("its actor has ended.")
+        except self._ray.exceptions.RayError as error:
+            word = Lost(_reason(error))
+        if isinstance(word, (Ended, Failed, Lost)):
+            self._ray.kill(self._actors.pop(number))
+        else:
+            self._streams[stream] = number  # now the last one: nobody is talked down
+        return number, word
+
+    def _speaking(self, timeout: float) -> Any | None:
+        """Of the streams in which a word waits, the one that was heard longest ago."""
+        streams = list(self._streams)
+        if not streams:
             time.sleep(timeout)
-        return None
+            return None
+        if not self._ray.wait(streams, timeout=timeout)[0]:
+            return None
+        ready = set(self._ray.wait(streams, num_returns=len(streams), timeout=0)[0])  # Ray has an order of its own
+        return next((stream for stream in streams if stream in ready), None)
 
     def close(self) -> None:
         """See `Transport`."""
-        for stream, number in list(self._streams.items()):
-            self._end(number, stream)
-
-    def _end(self, number: int, stream: Any) -> None:
-        del self._streams[stream]
-        self._ray.kill(self._actors.pop(number))
+        for actor in self._actors.values():
+            self._ray.kill(actor)
+        self._actors.clear()
+        self._streams.clear()
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def slowly(pids):
 
         def progress(done: int, total: int) -> None:
             if done and len(pids()) < workers:
-                time.sleep(min(4.0, 0.4 * next(pauses)))  # the crew has to go on listening: a little at a time
+                time.sleep(min(2.0, 0.2 * next(pauses)))  # the crew has to go on listening: a little at a time
             elif done and not called:
                 called.append(True)
                 then()
