@@ -3,7 +3,8 @@
 #
 #   two-processes.sh CELLS MODEL OUTPUT
 #
-# Run the same line again after whatever ended it: finished parts are kept. Ends with 75 when SIGTERM or SIGUSR1 asked it to stop.
+# Run the same line again after whatever ended it: finished parts are kept. Ends with 75 when SIGTERM or SIGUSR1 asked it to stop,
+# and with 3 when all is there but for files of a set that cannot be read.
 set -uo pipefail
 cells=$1 model=$2 output=$3
 shards=${SHARDS:-2}
@@ -24,6 +25,7 @@ for pid in "${pids[@]}"; do
     done
     ((code > failed)) && failed=$code
 done
-((failed == 0)) || exit "$failed"
+((failed == 0 || failed == 3)) || exit "$failed"
 
-scgpt-infer merge "$output.parts" -o "$output"
+scgpt-infer merge "$output.parts" -o "$output" || exit
+exit "$failed"

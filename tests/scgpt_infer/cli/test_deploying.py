@@ -134,13 +134,22 @@ def test_two_processes_are_told_to_stop_when_the_script_is(stand_ins, tmp_path):
     assert sorted((tmp_path / "told").read_text().split()) == ["--shard", "--shard"]
 
 
-@pytest.mark.parametrize(("code", "requeued"), [(75, True), (2, False), (0, False)])
-def test_the_slurm_task_goes_back_into_the_queue_only_when_it_was_asked_to_stop(stand_ins, tmp_path, code, requeued):
+def test_two_processes_merge_where_a_file_of_a_set_was_bad_and_say_so(stand_ins, tmp_path):
+    stand_ins(scgpt_infer=f'echo "$1" >> {tmp_path}/told; [[ $1 == merge ]] || exit 3')
+    done = subprocess.run([EXAMPLES / "two-processes.sh", "cells", "model", "out"], check=False)
+    assert done.returncode == 3
+    assert (tmp_path / "told").read_text().split() == ["embed", "embed", "merge"]
+
+
+@pytest.mark.parametrize(("code", "ends", "requeued"), [(75, 75, True), (3, 0, False), (2, 2, False), (0, 0, False)])
+def test_the_slurm_task_goes_back_into_the_queue_only_when_it_was_asked_to_stop(
+    stand_ins, tmp_path, code, ends, requeued
+):
     stand_ins(srun=f"exit {code}", scontrol=f'echo "$@" > {tmp_path}/asked', sleep="")
     job = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_JOB_ID": "17", "SLURM_CPUS_PER_TASK": "2"}
     names = {"CELLS": "cells", "MODEL": "model", "OUTPUT": "out"}
     done = subprocess.run([EXAMPLES / "slurm/shard.sbatch"], check=False, env=os.environ | job | names)
-    assert done.returncode == code
+    assert done.returncode == ends
     assert (tmp_path / "asked").exists() == requeued
     if requeued:
         assert (tmp_path / "asked").read_text() == "requeue 17_3\n"
