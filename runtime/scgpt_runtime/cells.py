@@ -170,9 +170,8 @@ class PackedBatch:
         (n_tokens,) value codes or values.
     offsets
         (n_rows + 1,) int32; the tokens of row i are ``offsets[i]:offsets[i + 1]``.
-    places
-        (n_rows, longest) int32; where the tokens lie in the rectangle of padded rows, counted row by row, then where
-        its padding lies.
+    longest
+        Most tokens of a row: the width of `places`.
     firsts
         (n_rows,) int32 place of each row's first token, its ``<cls>``; 0 for an empty row.
     cells
@@ -182,9 +181,23 @@ class PackedBatch:
     ids: NDArray[np.uint16] | NDArray[np.uint32]
     values: NDArray[np.uint8] | NDArray[np.float32]
     offsets: NDArray[np.int32]
-    places: NDArray[np.int32]
+    longest: int
     firsts: NDArray[np.int32]
     cells: NDArray[np.int64]
+
+    @property
+    def places(self) -> NDArray[np.int32]:
+        """(n_rows, longest) where the tokens lie in the rectangle of padded rows, counted row by row, then where its
+        padding lies; as ONNX Runtime's ``RemovePadding`` gives its ``token_offset``.
+
+        Made when it is asked for: it is larger than all else of a batch.
+        """
+        every = np.arange((len(self.offsets) - 1) * self.longest, dtype=np.int32)
+        starts = range(0, len(every), self.longest)
+        ends = [start + length for start, length in zip(starts, np.diff(self.offsets).tolist(), strict=True)]
+        real = [every[start:end] for start, end in zip(starts, ends, strict=True)]
+        padding = [every[end : start + self.longest] for start, end in zip(starts, ends, strict=True)]
+        return np.concatenate([*real, *padding]).reshape(-1, self.longest)
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scgpt_runtime.cells import PackedBatch, TokenBlock
 from scgpt_runtime.manifest import TokenizerSettings
 
-__all__ = ["packed", "pad_level", "token_places"]
+__all__ = ["packed", "pad_level"]
 
 _UNIT = 128
 """Sizes are multiples of this: whole tiles of the kernels that multiply and attend."""
@@ -100,26 +100,7 @@ def _pack(
         ids,
         values,
         offsets.astype(np.int32),
-        token_places(each, width),
+        width,
         np.where(each > 0, offsets[:-1], 0).astype(np.int32),
         cells,
     )
-
-
-def token_places(each: NDArray[np.int64], width: int) -> NDArray[np.int32]:
-    """(rows, width) int32 where tokens lie in the padded rectangle, then where padding lies; as ONNX Runtime's
-    ``RemovePadding`` gives its ``token_offset``.
-
-    Parameters
-    ----------
-    each
-        (rows,) tokens of each row.
-    width
-        Most tokens of a row.
-    """
-    every = np.arange(len(each) * width, dtype=np.int32)
-    starts = range(0, len(every), width)
-    ends = [start + length for start, length in zip(starts, each.tolist(), strict=True)]
-    real = [every[start:end] for start, end in zip(starts, ends, strict=True)]
-    padding = [every[end : start + width] for start, end in zip(starts, ends, strict=True)]
-    return np.concatenate([*real, *padding]).reshape(len(each), width)

@@ -21,7 +21,7 @@ from scgpt_runtime.gpus import driver, gpus
 from scgpt_runtime.instances import Instances
 from scgpt_runtime.machine import processor
 from scgpt_runtime.manifest import CUDA_DIALECTS, TokenizerSettings
-from scgpt_runtime.packing import pad_level, token_places
+from scgpt_runtime.packing import pad_level
 from scgpt_runtime.profiles import MEASURE, worst_profile
 from scgpt_runtime.providers import ProviderChoice, cuda_versions, installed
 from scgpt_runtime.remembered import Remembered
@@ -276,8 +276,7 @@ def _emptied(batch: AnyBatch, settings: TokenizerSettings) -> AnyBatch:
     each: NDArray[np.int64] = np.diff(batch.offsets)[::-1].astype(np.int64)  # (rows,)
     offsets = np.concatenate([[0], np.cumsum(each)]).astype(np.int32)
     firsts = np.where(each > 0, offsets[:-1], 0).astype(np.int32)
-    places = token_places(each, batch.places.shape[1])
-    return replace(batch, ids=ids, values=values, offsets=offsets, places=places, firsts=firsts)
+    return replace(batch, ids=ids, values=values, offsets=offsets, firsts=firsts)
 
 
 def _vectors(golden: Golden, made: Sequence[AnyBatch], runner: GraphRunner, instances: int) -> NDArray[np.float32]:
