@@ -29,7 +29,7 @@ from scgpt_infer.readers.source import CellPaths, SetOfFiles, are_paths
 from scgpt_infer.run import Progress, Tally, peak_bytes, run
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks import Task
-from scgpt_infer.tasks.unread import telling_unread
+from scgpt_infer.tasks.unread import TellingUnread
 from scgpt_infer.work import WorkOptions
 from scgpt_infer.writers import Target, writer_of
 from scgpt_infer.writers.leftovers import sweep
@@ -222,7 +222,7 @@ class Job:
             answers.blocks or self.source.blocks,
             answers.engine,
             answers.columns,
-            telling_unread(self.task, self.source),
+            _telling(self.task, self.source),
             self.source.cell_names,
             answers.engine if isinstance(answers.engine, Budgeted) else None,
         )
@@ -278,7 +278,7 @@ class Job:
             self.source,
             self.answers.engine,
             self.answers.columns,
-            telling_unread(self.task, self.source),
+            _telling(self.task, self.source),
             sink,
             self.record,
             limit=self.options.limit,
@@ -297,6 +297,11 @@ def _parts_bytes(ledger: Ledger) -> int:
 
 def _digest(words: Sequence[object]) -> str:
     return hashlib.sha256("\n".join(map(str, words)).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _telling(task: Task, source: CellSource) -> Task:
+    """The task; over several files it tells which rows could not be read."""
+    return TellingUnread(task, source.unread) if isinstance(source, SetOfFiles) else task
 
 
 def _origin(source: CellSource) -> Origin | None:

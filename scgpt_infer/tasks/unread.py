@@ -1,38 +1,32 @@
-"""A task over several files: a cell whose row could not be read says so, and not that it has no values.
+"""A task over cells of which some could not be read: they say so, and not that they have no values.
 
-In: any task, and the source that knows such rows. Out: the same rows with those reasons.
+In: any task, and what knows such rows. Out: the same rows with those reasons.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from scgpt_infer.readers import CellSource
-from scgpt_infer.readers.source import SetOfFiles
 from scgpt_infer.tasks import Task
 from scgpt_infer.writers.sink import Column, Kind, Part, Record
 from scgpt_runtime.cells import Result
 
-__all__ = ["TellingUnread", "telling_unread"]
-
-
-def telling_unread(task: Task, source: CellSource) -> Task:
-    """The task, which tells the reasons of a source of several files where it is one."""
-    return TellingUnread(task, source) if isinstance(source, SetOfFiles) else task
+__all__ = ["TellingUnread"]
 
 
 @dataclass(frozen=True, slots=True)
 class TellingUnread:
-    """A task and the reasons of its source.
+    """A task, and the reasons of rows that came without a value.
 
     Attributes
     ----------
     task
-        Makes the rows. One that could not be read came without a value, so that it has no vector.
-    source
-        Several files.
+        Makes the rows; one without a value has no vector.
+    unread
+        Gives those of the rows start to stop that could not be read, with the reason.
     """
 
     task: Task
-    source: SetOfFiles
+    unread: Callable[[int, int], Mapping[int, str]]
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -52,7 +46,7 @@ class TellingUnread:
     def __call__(self, result: Result) -> Part:
         """The rows of a block."""
         part = self.task(result)
-        unread = self.source.unread(part.first_row, part.first_row + part.n_cells)
+        unread = self.unread(part.first_row, part.first_row + part.n_cells)
         if not unread:
             return part
         reasons = [unread.get(part.first_row + place, reason) for place, reason in enumerate(part.reasons)]
