@@ -6,6 +6,7 @@ machines; they join when they come up. Only paths, ranges and marks go through R
 
 import logging
 import queue
+import signal
 import socket
 import threading
 import time
@@ -140,7 +141,8 @@ def connected(address: str) -> Iterator[None]:
         )
     try:
         _knock(address)
-        _init(ray, address)
+        with _signals_kept():
+            _init(ray, address)
     except (OSError, ValueError, RuntimeError) as error:
         raise OptionError(f"No Ray cluster answers at {address}: {error}") from error
     try:
@@ -190,6 +192,19 @@ def has_gpus() -> bool:
     return bool(_ray().cluster_resources().get("GPU", 0) >= 1)
 
 
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Give SIGTERM back to whom it belonged: Ray makes it an end at once, where a job would finish its parts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
 def _knock(address: str) -> None:
     """Raise at once where nobody listens: Ray itself tries for minutes."""
     host, colon, port = address.rpartition(":")
@@ -225,4 +240,4 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = next((line for line in lines if line.startswith("The actor is dead because")), lines[0] if lines else "")
     where = [line for line in lines if line.startswith(("pid:", "ip:"))]
-    return f"{told.partition(' There are some')[0]} ({', '.join(where) or type(error).__name__})."
+    return f"{told.partition(' Some common causes')[0]} ({', '.join(where) or type(error).__name__})."

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import re
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,14 @@ class Place:
         """Embed the cells into ``name``.npy."""
         output = self.folder / f"{name}.npy"
         return embed_file(self.cells, output, self.model, options, progress, work=work, cache_dir=self.cache)
+
+    def wait_for_a_mark(self, process: subprocess.Popen[str]) -> None:
+        """Wait until a command that writes ``out.npy`` has marked a part."""
+        ledger, end = self.folder / "out.npy.parts" / "ledger.jsonl", time.monotonic() + 60
+        while not (ledger.exists() and ledger.stat().st_size):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.005)
 
     def bytes(self, name: str) -> dict[str, bytes]:
         """What a job has left, but for the record of how it was run."""

@@ -1,5 +1,6 @@
 """Actors of a Ray cluster share a job: the same bytes as of one process, whatever happens to them. A real cluster."""
 
+import json
 import os
 import signal
 import subprocess
@@ -89,3 +90,18 @@ def test_an_address_where_no_cluster_is_ends_with_what_to_do(place, address):
     assert done.returncode == 2, done.stderr
     assert address in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_command_on_a_cluster_of_its_own_stops_as_asked_and_goes_on_without(place):
+    output = place.folder / "out.npy"
+    words = [sys.executable, "-m", "scgpt_infer", "embed", str(place.cells), "-m", str(place.model), "-o", str(output)]
+    words += ["--provider", "cpu", "--precision", "fp32", "--batch-tokens", "24"]
+    with subprocess.Popen([*words, "--workers", "2", "--ray=local"], stderr=subprocess.PIPE, text=True) as process:
+        place.wait_for_a_mark(process)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=100)
+    assert process.returncode == 75, told
+    assert "are done and kept" in told
+    again = subprocess.run([*words, "--json"], capture_output=True, text=True, timeout=120, check=True)
+    assert json.loads(again.stdout)["n_kept"] > 0
+    assert place.bytes("out") == place.bytes("alone")

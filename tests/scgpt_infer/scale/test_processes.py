@@ -69,15 +69,6 @@ def command(place, *words: str) -> list[str]:
     return [*told, "--workers", "2", *words]
 
 
-def begun(place, process: subprocess.Popen[str]) -> None:
-    """Wait until a part is marked."""
-    ledger, end = place.folder / "out.npy.parts" / "ledger.jsonl", time.monotonic() + 60
-    while not (ledger.exists() and ledger.stat().st_size):
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -87,7 +78,7 @@ def children(pid: int) -> list[int]:
 )
 def test_a_command_that_is_ended_leaves_no_worker_and_goes_on_from_there(place, number, code):
     with subprocess.Popen(command(place), stderr=subprocess.PIPE, text=True) as process:
-        begun(place, process)
+        place.wait_for_a_mark(process)
         workers = children(process.pid)
         process.send_signal(number)
         _, told = process.communicate(timeout=60)
