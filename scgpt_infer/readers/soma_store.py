@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from scgpt_infer.readers.places import Place
 from scgpt_infer.readers.room import ReadingRoom
-from scgpt_runtime.errors import CellsError, MissingDependencyError
+from scgpt_runtime.errors import CellsError, MissingDependencyError, ScgptInferError
 
 __all__ = ["Store", "asking"]
 
@@ -38,7 +38,7 @@ def asking(what: str, remedy: str = REACH) -> Iterator[None]:
     """
     try:
         yield
-    except (CellsError, MissingDependencyError):
+    except (ScgptInferError, MemoryError):
         raise
     except Exception as error:  # of no common kind: tiledbsoma's own, RuntimeError, and those of an HTTP client
         lines = str(error).strip().splitlines() or [type(error).__name__]
