@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from scgpt_infer.readers.source import BadFile
-
-__all__ = ["LISTED", "BadCell", "BadCells", "Summary"]
+__all__ = ["LISTED", "BadCell", "BadCells", "BadFile", "Summary"]
 
 LISTED = 1000
 """Cells without a result that are kept one by one, the first of them; the counts by reason cover all."""
@@ -23,6 +21,14 @@ class BadCell:
 
     row: int
     name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A file of several of which cells are missing, and why."""
+
+    path: str
     reason: str
 
 

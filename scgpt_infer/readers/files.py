@@ -19,9 +19,10 @@ from scgpt_infer.readers.gene_union import GeneUnion, Names
 from scgpt_infer.readers.kept_open import KeptOpen
 from scgpt_infer.readers.members import names_of
 from scgpt_infer.readers.names import INDEX, no_column
-from scgpt_infer.readers.source import UNREAD, BadFile, CellSource, Stored, TabledCells
+from scgpt_infer.readers.source import UNREAD, CellSource, Stored, TabledCells
 from scgpt_infer.readers.stacked import FileCells, StackedRows, state_of, unread_from
 from scgpt_infer.readers.tables import stacked_table
+from scgpt_infer.summary import BadFile
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkabl
 import numpy as np
 from numpy.typing import NDArray
 
+from scgpt_infer.summary import BadFile
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNREAD",
-    "BadFile",
     "CellPaths",
     "CellSource",
     "CellsIn",
@@ -158,14 +158,6 @@ class TabledCells(Protocol):
     def cell_table(self) -> Any:
         """``obs`` of all cells, a pandas DataFrame of the caller's own."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class BadFile:
-    """A file of a set of which cells are missing, and why."""
-
-    path: str
-    reason: str
 
 
 @runtime_checkable

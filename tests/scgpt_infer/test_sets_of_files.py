@@ -13,8 +13,9 @@ from scgpt_infer.model import cells_of
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers.files import FILE
 from scgpt_infer.readers.matrix import CsrRows
-from scgpt_infer.readers.source import UNREAD, BadFile
+from scgpt_infer.readers.source import UNREAD
 from scgpt_infer.spans import Shard
+from scgpt_infer.summary import BadFile
 from scgpt_infer.work import WorkOptions
 from scgpt_runtime.cells import CellBlock
 from scgpt_runtime.errors import CellsError, OutputError
