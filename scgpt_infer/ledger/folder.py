@@ -27,8 +27,13 @@ def parts_folder(output: Path) -> Path:
 
 
 def all_marks(folder: Path) -> dict[int, Mark]:
-    """What all ledgers of a folder say is done, by first row; of a range that was done twice, the later mark."""
-    return {mark.first_row: mark for path in sorted(folder.glob(LEDGERS)) for mark in read_marks(path)}
+    """What all ledgers of a folder say is done, by first row; of two marks of a range, that of the part there is."""
+    found: dict[int, Mark] = {}
+    for mark in (mark for path in sorted(folder.glob(LEDGERS)) for mark in read_marks(path)):
+        other = found.setdefault(mark.first_row, mark)
+        if other.sha256 != mark.sha256 and is_of(folder, mark):
+            found[mark.first_row] = mark
+    return found
 
 
 class Ledger:

@@ -33,7 +33,7 @@ _FREE = frozenset({"version", "time of the input"})
 
 _MADE_BY = frozenset(
     {"model", "vector_id", "weights_sha256", "vocabulary_sha256", "source_sha256", "n_matched", "match_fraction"}
-    | {"provider", "precision", "dialect", "max_length", "seed", "ties", "sample", "batch_tokens asked for"}
+    | {"provider", "precision", "dialect", "max_length", "seed", "ties", "sample", "batch_tokens"}
 )
 """Facts in which parts may differ that are mixed."""
 

@@ -20,7 +20,7 @@ from scgpt_infer.ledger.marks import Mark
 from scgpt_infer.writers.sink import Part, beside, fsync
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["Kept", "decode", "encode", "is_there", "part_path", "read_names", "read_part", "write_part"]
+__all__ = ["Kept", "decode", "encode", "is_of", "is_there", "part_path", "read_names", "read_part", "write_part"]
 
 _GROUPS = ("columns", "matrices", "tables")
 
@@ -123,6 +123,14 @@ def read_part(folder: Path, mark: Mark) -> Kept:
     if hashlib.sha256(data).hexdigest() != mark.sha256:
         raise OutputError(f"{path} is not the part that was written: its sha256 is not that of the ledger. {_REMEDY}")
     return decode(data)
+
+
+def is_of(folder: Path, mark: Mark) -> bool:
+    """Whether the part that there is is that of a mark, to the last bit."""
+    try:
+        return hashlib.sha256(part_path(folder, mark.first_row).read_bytes()).hexdigest() == mark.sha256
+    except OSError:
+        return False
 
 
 def read_names(folder: Path, mark: Mark) -> list[str]:

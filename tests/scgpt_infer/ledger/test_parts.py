@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from scgpt_infer.ledger.folder import all_marks
+from scgpt_infer.ledger.marks import append
 from scgpt_infer.ledger.parts import Kept, decode, encode, part_path, read_part, write_part
 from scgpt_infer.writers.sink import Part
 from scgpt_runtime.errors import OutputError
@@ -74,3 +76,15 @@ def test_a_part_with_another_bit_is_refused_by_name(kept, tmp_path):
     path.unlink()
     with pytest.raises(OutputError, match="cannot be read"):
         read_part(tmp_path, mark)
+
+
+def test_of_two_marks_of_a_range_that_of_the_part_there_is_counts(kept, tmp_path):
+    old = write_part(tmp_path, kept, "float32", 77, 512)
+    kept.part.vectors[0] += 1
+    new = write_part(tmp_path, kept, "float32", 77, 512)
+    for earlier, later in ((old, new), (new, old)):
+        for path in tmp_path.glob("ledger*"):
+            path.unlink()
+        append(tmp_path / "ledger.0-of-2.jsonl", earlier)
+        append(tmp_path / "ledger.1-of-2.jsonl", later)
+        assert all_marks(tmp_path) == {2048: new}
