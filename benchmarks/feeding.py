@@ -2,7 +2,7 @@
 
     python -m benchmarks.feeding CELLS.h5ad [--bundle demo|PATH] [--cells 20000] [--rounds 3] [--json OUT.json]
 
-CELLS.h5ad holds raw counts; it is repeated to at least --cells cells and stored in three ways. A device that only keeps
+CELLS.h5ad holds raw counts; it is repeated to --cells cells and stored in two ways. A device that only keeps
 time stands for the GPU: once it answers at once, so that what is left is the limit of reading, tokenising, packing and
 writing; once it takes for each batch the time that a GPU at our goal would (6,000 cells of 1,200 tokens a second), so
 that its idle share shows what it waits for. No GPU is measured here. The cases take turns, round by round, after one
@@ -17,33 +17,23 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import anndata
 import numpy as np
-from anndata import AnnData
 from numpy.typing import NDArray
-from scipy import sparse
 
+from benchmarks.at_scale.one import job_of
+from benchmarks.at_scale.stored import repeated, written
 from benchmarks.clock import Clock, engine_of
 from benchmarks.study.machine import describe
 from scgpt_infer import models
 from scgpt_infer.options import EmbedOptions
-from scgpt_infer.output import target_of
 from scgpt_infer.readers import open_cells
-from scgpt_infer.run import run
-from scgpt_infer.tasks.embed import Embedding
-from scgpt_infer.writers import writer_of
 from scgpt_runtime.bundle import Bundle
-from scgpt_runtime.vocab import choose
 
 GOAL = 6000.0
 """Cells of 1,200 tokens a second."""
 
-STORED: dict[str, dict[str, Any]] = {
-    "uncompressed": {},
-    "gzip": {"compression": "gzip"},
-}
+STORED = ("uncompressed", "gzip")
 ROUTES = ("cuda-packed", "cuda-flash")
 OUTPUTS = (".h5ad", ".npy")
 
@@ -90,28 +80,15 @@ def measured(case: Case, bundle: Bundle) -> dict[str, float]:
     ):
         started = time.perf_counter()
         with open_cells(case.path) as source:
-            columns = choose(source.gene_names, engine.vocabulary).columns
-            target = target_of(
-                Path(folder) / f"out{case.suffix}", source, source.n_cells, bundle.manifest.dim, "X_scGPT", options
-            )
-            with writer_of(target.path).open(target) as sink:
-                tally = run(source, engine, columns, Embedding(), sink, lambda done, bad: {"cells": done})
+            summary = job_of(source, bundle, engine, options).into_file(Path(folder) / f"out{case.suffix}")
         wall = time.perf_counter() - started
-    return {"cells_per_second": tally.n_cells / wall, "idle": 1 - clock.busy / wall}
+    return {"cells_per_second": summary.n_cells / wall, "idle": 1 - clock.busy / wall}
 
 
 def stored(given: argparse.Namespace, folder: Path) -> dict[str, Path]:
     """The cells, repeated, in a file for each way to store them."""
-    once = anndata.read_h5ad(given.cells)
-    counts = sparse.csr_matrix(once.X)
-    times = -(-given.number // counts.shape[0])
-    many = AnnData(sparse.vstack([counts] * times, format="csr"), var=once.var[[]])
-    many.obs_names = [f"cell{row}" for row in range(many.n_obs)]
-    paths = {}
-    for name, options in STORED.items():
-        paths[name] = folder / f"{name}.h5ad"
-        many.write_h5ad(paths[name], **options)
-    return paths
+    cells = repeated(given.cells, given.number)
+    return {way: written(cells, way, folder) for way in STORED}
 
 
 def table(found: dict[str, list[dict[str, float]]]) -> None:

@@ -1,17 +1,18 @@
 """Millions of cells through everything but the model: memory, time and bytes, and what follows for more devices.
 
     python -m benchmarks.scale --bundle PATH --data CELLS.h5ad --json benchmarks/results/scale.json
-    python -m benchmarks.scale --table --json benchmarks/results/scale.json
+    python -m benchmarks.scale --table --json benchmarks/results/scale.json [--into docs/scale.md]
 
 A clock stands in the place of the model; everything else is what ``scgpt-infer embed`` does: read, tokenise, pack, keep
 parts with their ledger, merge. Each run is a process of its own. Cells are generated from a seed with pbmc3k's numbers
 of genes, or read from CELLS.h5ad (raw counts), repeated to --once cells, stored in three ways and read round after
 round. With --json, runs of an earlier series that were not asked for stay. --table measures nothing: it prints what was
-measured, and what follows for more cells and devices. Exits with 3 when a run misses a goal.
+measured, and what follows for more cells and devices, or puts it into a page. Exits with 3 when a run misses a goal.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,9 @@ FLAT = 1.1
 
 ONCE = 102_400
 
+BEGIN, END = "<!-- tables: python -m benchmarks.scale --table -->", "<!-- end of the tables -->"
+"""Where the tables stand in a page."""
+
 
 def main(arguments: list[str]) -> int:
     """Measure and print, or print what was measured."""
@@ -40,7 +44,11 @@ def main(arguments: list[str]) -> int:
     if given.json is not None and given.json.exists():
         record = json.loads(given.json.read_text(encoding="utf-8"))
     if given.table:
-        print(tables(record, given.against))
+        told = tables(record, given.against)
+        if given.into is None:
+            print(told)
+        else:
+            given.into.write_text(page(given.into.read_text(encoding="utf-8"), told), encoding="utf-8")
         return 0
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         stored = _files(given, Path(folder)) if {*given.groups} - {"sizes", "formats"} else {}
@@ -50,7 +58,8 @@ def main(arguments: list[str]) -> int:
         record["machine"] = describe()
         record["input_bytes"] |= {way: _size(path) / given.once for way, path in stored.items()}
         for case in planned(given.groups, asked):
-            record["runs"][case.name] = {"group": case.group, **ask(case)}
+            load = os.getloadavg()[0]
+            record["runs"][case.name] = {"group": case.group, "load": load, **ask(case)}
             print(measured_table({case.name: record["runs"][case.name]}).splitlines()[-1], flush=True)
             if given.json is not None:
                 given.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -85,7 +94,26 @@ def tables(record: dict[str, Any], against: Path) -> str:
     wide = {name: run for name, run in record["runs"].items() if name.endswith("wide vectors")}
     packed = next(run for name, run in wide.items() if "gzip" in name)
     kinds, rates = devices(against), rates_of(packed, record["input_bytes"]["gzip"])
-    return "\n\n".join([measured_table(record["runs"]), stages_table(wide, kinds), scale_table(kinds, rates)])
+    on = "{date}: {processor}, {cores} cores, {memory}, Python {python}".format(**record["machine"])
+    loads = [run["load"] for run in record["runs"].values()]
+    return "\n\n".join(
+        [
+            f"Measured on {on}. Processes that wanted a core before a run began, as the system tells it (mean of a "
+            f"minute, runs of this series before it included): {min(loads):.1f} to {max(loads):.1f}.",
+            measured_table(record["runs"]),
+            "Each stage by itself, and how many devices it could serve. Stages overlap, and share the two cores.",
+            stages_table(wide, kinds),
+            "**What follows.** Nothing below was measured: it is arithmetic on the rates above and on what is assumed.",
+            scale_table(kinds, rates),
+        ]
+    )
+
+
+def page(text: str, told: str) -> str:
+    """The page with the tables in their place."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{told}\n{END}{after}"
 
 
 def _files(given: argparse.Namespace, folder: Path) -> dict[str, Path]:
@@ -116,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, help="where files and outputs go meanwhile; 6 GB for the whole series")
     parser.add_argument("--json", type=Path, help="where all runs are kept")
     parser.add_argument("--table", action="store_true", help="measure nothing, print tables of --json")
+    parser.add_argument("--into", type=Path, help="with --table: the page that has a place for them")
     parser.add_argument("--against", type=Path, default=Path(__file__).parent / "results" / "side_by_side.json")
     return parser
 

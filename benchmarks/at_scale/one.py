@@ -30,9 +30,10 @@ from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import CellSource, open_cells
 from scgpt_infer.tasks.embed import Embedding
 from scgpt_runtime.bundle import Bundle
+from scgpt_runtime.engine import Engine
 from scgpt_runtime.vocab import choose, is_special
 
-__all__ = ["GENES", "Found", "Order", "genes_of", "measured"]
+__all__ = ["GENES", "Found", "Order", "genes_of", "job_of", "measured"]
 
 GENES = 13_656
 """Columns of pbmc3k's matrix; where a vocabulary has fewer genes, all of them."""
@@ -142,10 +143,14 @@ def _opened(order: Order) -> Iterator[tuple[Job, "_Counting | None"]]:
     bundle = narrowed(bundle, order.width) if order.width else bundle
     clock = _Counting(bundle.manifest.dim, order.token_seconds)
     with _source(order, bundle) as source, engine_of(bundle, clock) as engine:
-        options = EmbedOptions()
-        facts = Facts(bundle, engine, source, choose(source.gene_names, engine.vocabulary), options)
-        answers = computed(facts)
-        yield Job(source, answers, Embedding(answers.vectors), options), clock
+        yield job_of(source, bundle, engine, EmbedOptions()), clock
+
+
+def job_of(source: CellSource, bundle: Bundle, engine: Engine, options: EmbedOptions) -> Job:
+    """The job of embedding the cells of an open source by an engine, whatever stands in the place of its model."""
+    facts = Facts(bundle, engine, source, choose(source.gene_names, engine.vocabulary), options)
+    answers = computed(facts)
+    return Job(source, answers, Embedding(answers.vectors), options)
 
 
 class _Counting(Clock):

@@ -70,7 +70,7 @@ def stages_table(runs: Mapping[str, Mapping[str, Any]], devices: Iterable[Device
     ]
     for name, run in runs.items():
         for stage, rate in _stages(run).items():
-            serves = " | ".join(f"{rate / kind.cells_per_second:,.3g}" for kind in kinds)
+            serves = " | ".join(f"{_few(rate / kind.cells_per_second)}" for kind in kinds)
             lines.append(f"| {name} | {stage} | {rate:,.0f} | {serves} |")
     return "\n".join(lines)
 
@@ -105,9 +105,14 @@ def _of_device(device: Device, rates: Rates) -> str:
             lines.append(
                 f"| {n_cells:,} | {n_devices} | {duration(found.parts_seconds)} | {duration(found.merge_seconds)} | "
                 f"{duration(found.seconds)} | {found.cost:,.2f} | {found.limit} | "
-                f"{found.read_rate / 1e6:,.3g}, {found.write_rate / 1e6:,.3g} |"
+                f"{_few(found.read_rate / 1e6)}, {_few(found.write_rate / 1e6)} |"
             )
     return "\n".join(lines)
+
+
+def _few(number: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _bytes(rates: Rates) -> str:

@@ -1,6 +1,7 @@
 """The benchmark of millions of cells: its cells, its arithmetic, and that a small series comes to a written result."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,6 +142,18 @@ def test_a_series_is_measured_kept_and_told(tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "| 3,000 generated cells | 3,000 |" in printed
     assert "Two processor cores" in printed
+
+
+def test_a_page_gets_the_tables_and_keeps_its_words():
+    text = f"before\n{scale.BEGIN}\nold\n{scale.END}\nafter\n"
+    assert scale.page(text, "new") == f"before\n{scale.BEGIN}\nnew\n{scale.END}\nafter\n"
+
+
+def test_the_page_tells_what_the_record_says():
+    root = Path(scale.__file__).parent
+    record = json.loads((root / "results" / "scale.json").read_text(encoding="utf-8"))
+    text = (root.parent / "docs" / "scale.md").read_text(encoding="utf-8")
+    assert scale.page(text, scale.tables(record, root / "results" / "side_by_side.json")) == text
 
 
 def test_a_missed_goal_is_told(capsys):
