@@ -11,7 +11,7 @@ from pathlib import Path
 from scgpt_infer.interrupts import deferred
 from scgpt_infer.ledger.lock import Lock
 from scgpt_infer.ledger.marks import Mark, append, read_marks
-from scgpt_infer.ledger.parts import Kept, is_there, read_part, write_part
+from scgpt_infer.ledger.parts import Kept, is_of, is_there, read_part, write_part
 from scgpt_infer.ledger.plan import Plan
 from scgpt_infer.ledger.readying import LEDGERS, empty, make_ready, name_of
 from scgpt_infer.spans import Shard, grid

@@ -5,10 +5,13 @@ It knows no formats: a file is bytes, a folder is files.
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 from scgpt_runtime.errors import CellsError
 
@@ -51,20 +54,16 @@ class Origin:
         CellsError
             A file is gone, or cannot be read.
         """
-        found, size, modified = hashlib.sha256(), 0, 0
+        found, sizes, modified = hashlib.sha256(), dict[Path, int](), 0
         for path in paths:
             for file in _files(Path(path)):
-                try:
+                with _reading(file):
                     state = file.stat()
-                    found.update(f"{file.relative_to(path)}:{state.st_size}:".encode("utf-8", "surrogateescape"))
-                    _sample(file, state.st_size, found)
-                except OSError as error:
-                    raise CellsError(
-                        f"{file} cannot be read: {error.strerror}. Check that it is still there."
-                    ) from error
-                size, modified = size + state.st_size, max(modified, state.st_mtime_ns)
+                found.update(f"{file.relative_to(path)}:{state.st_size}:".encode("utf-8", "surrogateescape"))
+                sizes[file], modified = state.st_size, max(modified, state.st_mtime_ns)
+        _sample(sizes, max(_PIECES, len(paths)), found)
         where = tuple(os.path.abspath(path) if Path(path).exists() else str(path) for path in paths)
-        return cls(where, tuple(Path(path).name for path in paths), size, modified, found.hexdigest())
+        return cls(where, tuple(Path(path).name for path in paths), sum(sizes.values()), modified, found.hexdigest())
 
     def told(self) -> dict[str, Any]:
         """What must be equal for two inputs to be the same, by the words that a message has for it."""
@@ -85,11 +84,28 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
 
 
-def _sample(file: Path, size: int, found: "hashlib._Hash") -> None:
-    with file.open("rb") as stream:
-        if size <= _PIECES * _PIECE_BYTES:
-            found.update(stream.read())
-            return
-        for number in range(_PIECES):
-            stream.seek(number * (size - _PIECE_BYTES) // (_PIECES - 1))
-            found.update(stream.read(_PIECE_BYTES))
+def _sample(sizes: Mapping[Path, int], n_pieces: int, found: "hashlib._Hash") -> None:
+    """Read pieces that lie evenly over all files, one behind the other; all there is where that is not more."""
+    files, ends = list(sizes), np.cumsum([0, *sizes.values()])
+    total = int(ends[-1])
+    if total <= n_pieces * _PIECE_BYTES:
+        starts = [(file, 0, size) for file, size in sizes.items()]
+    else:
+        places = [number * (total - _PIECE_BYTES) // (n_pieces - 1) for number in range(n_pieces)]
+        holders = np.searchsorted(ends, places, side="right") - 1
+        starts = [
+            (files[holder], place - int(ends[holder]), _PIECE_BYTES)
+            for holder, place in zip(holders.tolist(), places, strict=True)
+        ]
+    for file, start, size in starts:
+        with _reading(file), file.open("rb") as stream:
+            stream.seek(start)
+            found.update(stream.read(size))
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CellsError(f"{file} cannot be read: {error.strerror}. Check that it is still there.") from error
