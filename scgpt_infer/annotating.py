@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from scgpt_infer.answers import Answers
 from scgpt_infer.job import Job
+from scgpt_infer.keeping import Filler
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.readers import CellSource
 from scgpt_infer.run import Progress
@@ -204,12 +205,19 @@ class Labels:
             raise OptionError("truth is for files. Here, judge with scgpt_infer.evaluation.evaluate.")
         return job.into_memory(cells, inplace)[0]
 
-    def into_file(self, job: Job, path: Path, progress: Progress | None, work: WorkOptions = _ALL) -> Annotated:
+    def into_file(
+        self,
+        job: Job,
+        path: Path,
+        progress: Progress | None,
+        work: WorkOptions = _ALL,
+        filler: Filler | None = None,
+    ) -> Annotated:
         """Do the job into a file, and judge it where the right labels are known."""
         truth = _Truth.of(job, self.how, self.labeller.labels)  # what is wrong with it shows before the work
         label, confidence = job.task.columns[:2]
         kept = MemorySink.of(job.n_cells, None, (label, confidence))
-        summary = job.into_file(path, progress, kept, work)
+        summary = job.into_file(path, progress, kept, work, filler)
         codes, sure = kept.columns[label.name], kept.columns[confidence.name]
         judged = None if truth is None else truth.judged(codes, label.words, sure)
         return Annotated(summary, self.told, _counted(codes, label.words), self.unknown_below, judged)

@@ -237,12 +237,18 @@ def annotate_file(
     """
     path = destination(cells, output, options)
     options = how.fitting(options)
+    several = shared(work, options)
     with (
         cells_of(cells, options) as source,
         Model.open(model, options, cache_dir=cache_dir, say=say, when_needed=True) as opened,
         opened.labels(how) as labels,
+        crew_of(EmbedErrand.of(_for_workers(cells, source), model, opened, cache_dir, how), work, say)
+        if several
+        else nullcontext() as crew,
     ):
-        return labels.into_file(opened.labelling(source, labels), path, progress, work)
+        job = opened.labelling(source, labels, None if crew is None else crew.engine)
+        filler = crew if crew is not None and crew.begun else None  # not, where vectors lie with the cells already
+        return labels.into_file(job, path, progress, work, filler)
 
 
 def preview(

@@ -183,6 +183,8 @@ class Job:
         say
             Told of what takes time before the work begins, such as whether another process is at it; None: the log.
         """
+        if filler is None and (work.workers or work.ray) and self.answers.blocks is None:
+            raise OptionError("workers and ray share the work of embed and annotate alone; leave them out here.")
         target = self.checked_target(path)
         started = time.perf_counter()
         folder, plan = parts_folder(path), self.plan(target)

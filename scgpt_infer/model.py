@@ -223,9 +223,11 @@ class Model:
         require(self.bundle.manifest, "annotate")
         return open_labels(self.bundle, how, self._cache_dir)
 
-    def labelling(self, source: CellSource, labels: Labels) -> Job:
-        """The job of annotating the cells of an open source."""
-        answers = self._answers(source, reuse=labels.takes_unit_vectors and not labels.how.recompute)
+    def labelling(self, source: CellSource, labels: Labels, engine: Callable[[], Ran] | None = None) -> Job:
+        """The job of annotating the cells of an open source; `engine` gives what runs the model, if it has to run."""
+        reuse = labels.takes_unit_vectors and not labels.how.recompute
+        found = stored(source, self.bundle, self.options) if reuse else None
+        answers = found or computed(self._facts(source, None if engine is None else engine()))
         return labels.job(source, answers, self.options)
 
     def look(self, source: CellSource, path: Path | None) -> Preview:

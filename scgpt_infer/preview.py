@@ -11,11 +11,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scgpt_infer.facts import Facts
+from scgpt_infer.facts import Facts, Ran
 from scgpt_infer.sizes import size
 from scgpt_infer.tasks.embed import embedding
 from scgpt_runtime.cells import CellBlock
-from scgpt_runtime.engine import Engine
 
 __all__ = ["Disk", "Preview", "look"]
 
@@ -228,7 +227,7 @@ class _Probe:
         return dict(Counter(reason for reason in self.reasons.values() if reason).most_common())
 
 
-def _probe(engine: Engine, sample: CellBlock, columns: NDArray[np.int64]) -> _Probe:
+def _probe(engine: Ran, sample: CellBlock, columns: NDArray[np.int64]) -> _Probe:
     """Try cells for a while and time them; the first few only warm up."""
     n_groups = max(1, -(-sample.n_cells // PROBE_CELLS))
     groups = [np.arange(start, sample.n_cells, n_groups) for start in range(n_groups)]  # each spread over the file
@@ -245,11 +244,15 @@ def _probe(engine: Engine, sample: CellBlock, columns: NDArray[np.int64]) -> _Pr
 
 
 def _timed(
-    engine: Engine, sample: CellBlock, rows: NDArray[np.int64], columns: NDArray[np.int64]
+    engine: Ran, sample: CellBlock, rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> tuple[list[tuple[int, str]], float]:
     """Each row with the reason why it has no vector, and the seconds that they took."""
     started = time.perf_counter()
-    reasons = [reason for result in engine.run([_take(sample, rows)], columns) for reason in embedding(result).reasons]
+    reasons = [
+        reason
+        for result in engine.run([_take(sample, rows)], columns, lambda cells: None)
+        for reason in embedding(result).reasons
+    ]
     return list(zip(rows.tolist(), reasons, strict=True)), time.perf_counter() - started
 
 

@@ -22,6 +22,7 @@ from scgpt_infer.cli.options import (
     path_type,
     quiet_option,
     resume_option,
+    sharing_options,
     words_of,
 )
 from scgpt_infer.cli.progress import Progress, aloud
@@ -90,6 +91,7 @@ Examples:
 @cells_options
 @engine_options
 @resume_option
+@sharing_options
 @quiet_option
 @json_option
 def command(
@@ -101,6 +103,8 @@ def command(
     confusion: Path | None,
     dry_run: bool,
     resume: bool,
+    workers: int | None,
+    ray: str | None,
     quiet: bool,
     as_json: bool,
     **settings: Any,
@@ -126,7 +130,8 @@ def command(
         preview(named, output, model, how.fitting(options), as_json)
         return 0
     _check(output, options, how, confusion)
-    found = _annotate(named, output, model, options, how, WorkOptions(resume=resume), quiet)
+    work = WorkOptions(resume=resume, workers=workers, ray=ray)
+    found = _annotate(named, output, model, options, how, work, quiet)
     if confusion is not None and found.evaluation is not None:
         _draw(found.evaluation.confusion, confusion)
     if as_json:

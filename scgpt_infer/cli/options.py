@@ -30,6 +30,7 @@ __all__ = [
     "quiet_option",
     "resume_option",
     "several_options",
+    "sharing_options",
     "wanted_options",
     "words_of",
     "work_options",
@@ -176,6 +177,21 @@ _RESUME = (
     ),
 )
 
+_SHARING = (
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        help="Processes that share the work, and the cores or GPUs.  [default: one; with --device all one a device]",
+    ),
+    click.option(
+        "--ray",
+        is_flag=False,
+        flag_value="auto",
+        metavar="[ADDRESS]",
+        help="Share the work on a Ray cluster: that of RAY_ADDRESS or this machine, or --ray=ADDRESS. Comes last.",
+    ),
+)
+
 _WORK = (
     click.option(
         "--shard",
@@ -190,18 +206,7 @@ _WORK = (
         callback=_memory,
         help="Most memory of all processes together, such as 8GiB; the least that works is said.",
     ),
-    click.option(
-        "--workers",
-        type=click.IntRange(min=1),
-        help="Processes that share the work, and the cores or GPUs.  [default: one; with --device all one a device]",
-    ),
-    click.option(
-        "--ray",
-        is_flag=False,
-        flag_value="auto",
-        metavar="[ADDRESS]",
-        help="Share the work on a Ray cluster: that of RAY_ADDRESS or this machine, or the one at ADDRESS.",
-    ),
+    *_SHARING,
     click.option("--strict", is_flag=True, help="A file of several that cannot be read ends the job."),
 )
 
@@ -249,6 +254,11 @@ def batch_options(command: Decorated) -> Decorated:
 def work_options(command: Decorated) -> Decorated:
     """How the work is done: the fields of `scgpt_infer.work.WorkOptions`."""
     return _apply(_WORK, command)
+
+
+def sharing_options(command: Decorated) -> Decorated:
+    """Who shares the work."""
+    return _apply(_SHARING, command)
 
 
 def resume_option(command: Decorated) -> Decorated:

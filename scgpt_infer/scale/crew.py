@@ -142,6 +142,11 @@ class Crew:
             self._listen(lambda mark: None)
         return self._first
 
+    @property
+    def begun(self) -> bool:
+        """Whether it has workers."""
+        return self._first is not None
+
     def engine(self) -> "Absent":
         """What is told of the engines of the workers: that of the first one, and how many there are."""
         first, count = self.first(), len(self._seats)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from scgpt_infer.annotating import AnnotateOptions
 from scgpt_infer.job import Job
 from scgpt_infer.memory.opening import open_within
 from scgpt_infer.model import Model, Say
@@ -57,7 +58,7 @@ class Errand(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EmbedErrand:
-    """The errand of embedding the cells of a file.
+    """The errand of embedding the cells of a file, and of telling their types.
 
     Attributes
     ----------
@@ -71,6 +72,8 @@ class EmbedErrand:
         Of the bundle.
     cache_dir
         Where measurements are kept; None: the user's cache folder on each machine.
+    how
+        How types are told; None: vectors alone.
     """
 
     cells: CellPaths
@@ -78,9 +81,17 @@ class EmbedErrand:
     options: EmbedOptions
     manifest: Manifest
     cache_dir: Path | None = None
+    how: AnnotateOptions | None = None
 
     @classmethod
-    def of(cls, cells: CellPaths, model: Path | str, opened: Model, cache_dir: Path | None = None) -> "EmbedErrand":
+    def of(
+        cls,
+        cells: CellPaths,
+        model: Path | str,
+        opened: Model,
+        cache_dir: Path | None = None,
+        how: AnnotateOptions | None = None,
+    ) -> "EmbedErrand":
         """The errand of a job that is about to be done.
 
         Parameters
@@ -89,12 +100,15 @@ class EmbedErrand:
             As the user names them.
         opened
             The model; its engine is not needed.
-        cache_dir
+        cache_dir, how
             See above.
         """
         bundle = opened.bundle
         named = model if str(model) == "demo" else bundle.path.absolute()  # packages lie elsewhere on other machines
-        return cls(absolute(cells), named, opened.options, bundle.manifest, cache_dir)
+        if how is not None:  # that no vectors are there that would do has been seen
+            reference = None if how.reference is None else how.reference.absolute()
+            how = replace(how, reference=reference, recompute=True)
+        return cls(absolute(cells), named, opened.options, bundle.manifest, cache_dir, how)
 
     @contextmanager
     def open(self, seat: Seat, say: Say) -> Iterator[Job]:
@@ -103,7 +117,11 @@ class EmbedErrand:
         work = WorkOptions(memory=seat.memory)
         with open_within(self.cells, self.model, options, work, cache_dir=self.cache_dir, say=say) as (source, known):
             _check_whole(source)
-            yield known.job(source)
+            if self.how is None:
+                yield known.job(source)
+                return
+            with known.labels(self.how) as labels:
+                yield known.labelling(source, labels)
 
     def settled(self, choice: ProviderChoice) -> "EmbedErrand":
         """See `Errand`."""

@@ -11,10 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from scgpt_infer.api import annotate_file
+from scgpt_infer.demo import CELLS
+from scgpt_infer.model import Model, cells_of
+from scgpt_infer.options import EmbedOptions
 from scgpt_infer.work import WorkOptions
 from scgpt_runtime.errors import OptionError, ProviderError
 
 TWO = WorkOptions(workers=2)
+PLAIN = EmbedOptions(provider="cpu", precision="fp32", max_length=100)
 
 
 def parts_hash(place, name: str) -> str:
@@ -92,3 +97,21 @@ def test_a_command_that_is_ended_leaves_no_worker_and_goes_on_from_there(place, 
     again = subprocess.run(command(place, "--json"), capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(again.stdout)["n_kept"] > 0
     assert place.bytes("out") == place.bytes("alone")
+
+
+def test_types_are_told_by_workers_as_by_one_process(tmp_path):
+    told = []
+    for name, work in (("alone", WorkOptions()), ("two", TWO)):
+        found = annotate_file(CELLS, tmp_path / f"{name}.csv", "demo", PLAIN, work=work)
+        told.append((found.counts, (tmp_path / f"{name}.csv").read_bytes()))
+    assert told[0] == told[1]
+
+
+def test_a_job_that_cannot_be_shared_says_so(toy_h5ad, toy_model, tmp_path):
+    options = EmbedOptions(provider="cpu", precision="fp32")
+    with (
+        cells_of(toy_h5ad, options) as source,
+        Model.open(toy_model, options) as model,
+        pytest.raises(OptionError, match="embed and annotate"),
+    ):
+        model.job(source).into_file(tmp_path / "x.npy", work=TWO)
