@@ -52,7 +52,10 @@ Examples:
 @click.argument("cells", nargs=-1, required=True, type=path_type)
 @model_option
 @click.option(
-    "--output", "-o", type=path_type, help="Where to write: .h5ad, .json, .jsonl, .csv or .parquet, by its suffix."
+    "--output",
+    "-o",
+    type=path_type,
+    help="Where to write: .h5ad, .zarr, .json, .jsonl, .csv, .parquet or .dataset, by its suffix.",
 )
 @click.option("--in-place", is_flag=True, help="Add types and embedding to the input .h5ad itself.")
 @click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
@@ -166,7 +169,7 @@ def _check(output: Path | None, options: EmbedOptions, how: "AnnotateOptions", c
         raise click.UsageError("-o and --in-place do not go together: choose a new file, or the input itself.")
     if output is None and not options.in_place:
         raise click.UsageError(
-            "Nowhere to write: give -o OUTPUT (.h5ad, .json, .jsonl, .csv or .parquet), or --in-place."
+            "Nowhere to write: give -o OUTPUT (.h5ad, .zarr, .json, .jsonl, .csv, .parquet or .dataset), or --in-place."
         )
     if confusion is None:
         return

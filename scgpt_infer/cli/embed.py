@@ -46,7 +46,12 @@ Examples:
 @click.command("embed", short_help="Cells become embeddings.", epilog=_EXAMPLES)
 @click.argument("cells", nargs=-1, required=True, type=path_type)
 @model_option
-@click.option("--output", "-o", type=path_type, help="Where to write: .h5ad, .npy, .parquet or .csv, by its suffix.")
+@click.option(
+    "--output",
+    "-o",
+    type=path_type,
+    help="Where to write: .h5ad, .zarr, .npy, .parquet, .dataset, .census or .csv, by its suffix.",
+)
 @click.option("--in-place", is_flag=True, help="Add the embedding to the input .h5ad itself.")
 @click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
 @click.option("--key", help="Name under obsm.  [default: X_scGPT; X_scGPT_demo for demo]")
@@ -89,7 +94,9 @@ def command(
         preview(named, output, model, options, as_json)
         return 0
     if output is None and not options.in_place:
-        raise click.UsageError("Nowhere to write: give -o OUTPUT (.h5ad, .npy, .parquet or .csv), or --in-place.")
+        raise click.UsageError(
+            "Nowhere to write: give -o OUTPUT (.h5ad, .zarr, .npy, .parquet, .dataset or .csv), or --in-place."
+        )
     summary = _embed(named, output, model, options, work, quiet)
     if as_json:
         click.echo(summary.to_json())

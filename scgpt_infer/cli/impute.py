@@ -45,7 +45,9 @@ Examples:
 @model_option
 @click.option("--only", help="Genes that are wanted, with commas: symbols or Ensembl ids.")
 @click.option("--genes-file", type=path_type, help="The same from a text file, one a line.")
-@click.option("--output", "-o", type=path_type, help="Where to write: .json, .jsonl, .h5ad, .csv or .parquet.")
+@click.option(
+    "--output", "-o", type=path_type, help="Where to write: .json, .jsonl, .h5ad, .zarr, .csv, .parquet or .dataset."
+)
 @click.option("--in-place", is_flag=True, help="Add the values to the input .h5ad itself.")
 @click.option(
     "--from",
@@ -112,7 +114,9 @@ def command(
     how = ImputeOptions(predict_from, hide, units, names, batches)
     options = EmbedOptions(**settings)  # the remaining options are its fields, one to one
     if output is None and not options.in_place:
-        raise click.UsageError("Nowhere to write: give -o OUTPUT (.json, .jsonl, .h5ad, .csv or .parquet).")
+        raise click.UsageError(
+            "Nowhere to write: give -o OUTPUT (.json, .jsonl, .h5ad, .zarr, .csv, .parquet or .dataset)."
+        )
     done = _impute(cells, output, model, genes, options, how, WorkOptions(resume=resume), quiet)
     bad = bad_cells(done.summary)
     if as_json:

@@ -48,7 +48,12 @@ Examples:
 @click.command("integrate", short_help="Cells of several batches become embeddings in one space.", epilog=_EXAMPLES)
 @click.argument("cells", nargs=-1, required=True, type=path_type)
 @model_option
-@click.option("--output", "-o", type=path_type, help="Where to write: .h5ad, .npy, .parquet or .csv, by its suffix.")
+@click.option(
+    "--output",
+    "-o",
+    type=path_type,
+    help="Where to write: .h5ad, .zarr, .npy, .parquet, .dataset or .csv, by its suffix.",
+)
 @click.option("--in-place", is_flag=True, help="Add the embedding to the input .h5ad itself.")
 @click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
 @click.option("--key", help="Name under obsm.  [default: X_scGPT; X_scGPT_demo for demo]")
@@ -138,7 +143,9 @@ def _check(output: Path | None, options: EmbedOptions, how: "IntegrateOptions", 
     if output is not None and options.in_place:
         raise click.UsageError("-o and --in-place do not go together: choose a new file, or the input itself.")
     if output is None and not options.in_place:
-        raise click.UsageError("Nowhere to write: give -o OUTPUT (.h5ad, .npy, .parquet or .csv), or --in-place.")
+        raise click.UsageError(
+            "Nowhere to write: give -o OUTPUT (.h5ad, .zarr, .npy, .parquet, .dataset or .csv), or --in-place."
+        )
     if (scores is None) != (how.label is None):
         raise click.UsageError("--scores and --label go together: where scores are written, and the types they need.")
 

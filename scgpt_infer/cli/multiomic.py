@@ -54,7 +54,12 @@ def _map(context: click.Context, parameter: click.Parameter, told: tuple[str, ..
 @click.command("multiomic", short_help="Cells of several modalities become embeddings.", epilog=_EXAMPLES)
 @click.argument("cells", type=path_type)
 @model_option
-@click.option("--output", "-o", type=path_type, help="Where to write: .h5ad, .json, .jsonl, .csv, .parquet or .npy.")
+@click.option(
+    "--output",
+    "-o",
+    type=path_type,
+    help="Where to write: .h5ad, .zarr, .json, .jsonl, .csv, .parquet, .dataset or .npy.",
+)
 @click.option("--in-place", is_flag=True, help="Add the result to the input .h5ad itself.")
 @click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
 @click.option("--key", help="Name of the embedding under obsm.  [default: X_scGPT]")
@@ -124,7 +129,9 @@ def command(
     if output is not None and options.in_place:
         raise click.UsageError("-o and --in-place do not go together: choose a new file, or the input itself.")
     if output is None and not options.in_place:
-        raise click.UsageError("Nowhere to write: give -o OUTPUT (.h5ad, .json, .jsonl, .csv, .parquet or .npy).")
+        raise click.UsageError(
+            "Nowhere to write: give -o OUTPUT (.h5ad, .zarr, .json, .jsonl, .csv, .parquet, .dataset or .npy)."
+        )
     found = _run(cells, output, model, how, options, WorkOptions(resume=resume), quiet)
     if as_json:
         click.echo(found.to_json())

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "impute", "impute_file"]
 
-FORMATS = (".json", ".jsonl", ".h5ad", ".csv", ".parquet")
+FORMATS = (".json", ".jsonl", ".h5ad", ".zarr", ".csv", ".parquet", ".dataset")
 
 _log = logging.getLogger(__name__)
 _ALL = WorkOptions()
@@ -122,7 +122,7 @@ def impute_file(
     cells, model, genes, options, how
         See `impute`.
     output
-        A new ``.json``, ``.jsonl``, ``.h5ad``, ``.csv`` or ``.parquet`` file; None with `EmbedOptions.in_place`.
+        A file or folder of `FORMATS`; None with `EmbedOptions.in_place`.
     progress
         Told the cells done and the cells in all.
     work

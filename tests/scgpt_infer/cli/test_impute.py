@@ -93,7 +93,7 @@ def test_a_gene_that_is_not_known_is_told(cells, genes, tiny_bundle, tmp_path, c
 def test_what_cannot_be_done_says_what_can(cells, genes, tiny_bundle, tmp_path, capsys):
     words = (cells, "-m", tiny_bundle, "--only", genes[0])
     assert run(*words, "-o", tmp_path / "values.npy") == 2
-    assert ".json, .jsonl, .h5ad, .csv, .parquet" in capsys.readouterr().err
+    assert ".json, .jsonl, .h5ad, .zarr, .csv, .parquet, .dataset" in capsys.readouterr().err
     assert run(*words) == 2
     assert run(cells, "-m", tiny_bundle, "-o", tmp_path / "values.json") == 2
     assert "--only A,B or --genes-file FILE" in capsys.readouterr().err
