@@ -144,7 +144,10 @@ def connected(address: str) -> Iterator[None]:
         with _signals_kept():
             _init(ray, address)
     except (OSError, ValueError, RuntimeError) as error:
-        raise OptionError(f"No Ray cluster answers at {address}: {error}") from error
+        raise OptionError(
+            f"No Ray cluster answers at {address}: {error}. Expected HOST:PORT, auto or local; a bare --ray "
+            "goes last."
+        ) from error
     try:
         yield
     finally:

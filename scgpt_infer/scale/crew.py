@@ -6,14 +6,11 @@ of a worker that is gone are done again by others. It writes no ledger and knows
 
 import itertools
 import logging
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from scgpt_infer.interrupts import asked_to_stop, finishing, honour
 from scgpt_infer.keeping import Filled, stop_if_asked
@@ -21,13 +18,11 @@ from scgpt_infer.ledger.folder import Ledger
 from scgpt_infer.ledger.marks import Mark
 from scgpt_infer.ledger.plan import PLAN
 from scgpt_infer.scale.errand import Errand
+from scgpt_infer.scale.hands import Absent, Hand, difference
 from scgpt_infer.scale.messages import Begin, Done, Ended, Failed, FromWorker, Lost, Ready, Said, Stop, Ticked, ToWorker
 from scgpt_infer.scale.seats import Seat
 from scgpt_infer.scale.zones import Zones
-from scgpt_runtime.cells import CellBlock, Result
-from scgpt_runtime.errors import DeviceLostError, InternalError, OptionError, WorkerError
-from scgpt_runtime.manifest import TokenizerSettings
-from scgpt_runtime.providers import ProviderChoice
+from scgpt_runtime.errors import DeviceLostError, OptionError, WorkerError
 
 __all__ = ["Crew", "Transport"]
 
@@ -41,23 +36,6 @@ _WAIT_S = 0.2
 _FAREWELL_S = 10.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """Stands in for the engines of workers where facts of them are told; see `scgpt_infer.facts.Ran`."""
-
-    choice: ProviderChoice
-    settings: TokenizerSettings
-    vector_id: str
-    batch_tokens: int
-    timings: dict[str, float] = field(default_factory=dict)
-
-    def run(
-        self, blocks: Iterable[CellBlock], columns: NDArray[np.int64], tick: Callable[[int], None]
-    ) -> Iterator[Result]:
-        """Not here."""
-        raise InternalError("Workers answer, and this process was asked to.")
 
 
 class Transport(Protocol):
@@ -80,26 +58,6 @@ class Transport(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Hand:
-    """A worker."""
-
-    seat: Seat
-    ready: Ready | None = None
-    ended: bool = False
-    held: deque[range] = field(default_factory=deque)
-    ticked: int = 0
-
-    @property
-    def where(self) -> str:
-        return "A worker" if self.ready is None else f"Worker {self.ready.where}"
-
-    @property
-    def counted(self) -> int:
-        """Cells of its ranges that are answered, as far as it has said."""
-        return min(self.ticked, sum(map(len, self.held)))
-
-
 class Crew:
     """Workers that share a job. A context manager, which ends them.
 
@@ -117,7 +75,7 @@ class Crew:
 
     def __init__(self, transport: Transport, errand: Errand, seats: Sequence[Seat], say: Callable[[str], None]) -> None:
         self._transport, self._errand, self._seats, self._say = transport, errand, seats, say
-        self._hands: dict[int, _Hand] = {}
+        self._hands: dict[int, Hand] = {}
         self._numbers = itertools.count()
         self._first: Ready | None = None
         self._lost_at_start = 0
@@ -126,6 +84,7 @@ class Crew:
         self._lost: Counter[range] = Counter()
         self._begin: Begin | None = None
         self._parting = False
+        self._kinds: set[str] = set()
 
     def first(self) -> Ready:
         """What the first worker runs, which it has chosen for all. It is started here, the others with the work.
@@ -147,7 +106,7 @@ class Crew:
         """Whether it has workers."""
         return self._first is not None
 
-    def engine(self) -> "Absent":
+    def engine(self) -> Absent:
         """What is told of the engines of the workers: that of the first one, and how many there are."""
         first, count = self.first(), len(self._seats)
         choice, devices = first.choice, sorted({int(seat.device) for seat in self._seats if seat.device.isdigit()})
@@ -225,7 +184,7 @@ class Crew:
         number, errand = next(self._numbers), self._errand
         if first is not None:
             errand = errand.settled(first.choice)
-        self._hands[number] = _Hand(seat)
+        self._hands[number] = Hand(seat)
         self._transport.start(number, errand, seat)
 
     def _greet(self) -> None:
@@ -278,17 +237,21 @@ class Crew:
             case Lost():
                 self._replace(number, hand, word.reason)
 
-    def _welcome(self, number: int, hand: _Hand, ready: Ready) -> None:
+    def _welcome(self, number: int, hand: Hand, ready: Ready) -> None:
         first, self._lost_at_start = self._first, 0
-        if first is not None and (other := _difference(first, ready)):
+        if first is not None and (other := difference(first, ready)):
             self._dismiss(number, hand, f"Worker {ready.where} cannot take part: {other}")
             return
         _log.info("Worker %s takes part.", ready.where)
+        if first is not None and ready.hardware not in self._kinds:
+            told = ready.where, ready.hardware, first.hardware
+            _log.warning("Worker %s computes on %s, the first one on %s: last bits of vectors may differ.", *told)
+        self._kinds.add(ready.hardware)
         hand.ready, self._first = ready, first or ready
         if self._begin is not None:
             self._transport.give(number, self._begin)
 
-    def _failed(self, number: int, hand: _Hand, failed: Failed) -> None:
+    def _failed(self, number: int, hand: Hand, failed: Failed) -> None:
         """A worker met an error: its own device's, that of a place where others do well, or one that all would meet."""
         if failed.kind == DeviceLostError.__name__:
             self._replace(number, hand, failed.message)
@@ -297,7 +260,7 @@ class Crew:
         else:
             raise failed.error("" if hand.ready is None or len(self._seats) == 1 else hand.where)
 
-    def _dismiss(self, number: int, hand: _Hand, told: str, error: Exception | None = None) -> None:
+    def _dismiss(self, number: int, hand: Hand, told: str, error: Exception | None = None) -> None:
         """Go on without a worker, as long as there is another."""
         self._remove(number, hand)
         if all(other.ended for other in self._hands.values()):
@@ -305,7 +268,7 @@ class Crew:
         _log.warning("%s The others go on.", told)
         self._transport.give(number, Stop())
 
-    def _replace(self, number: int, hand: _Hand, reason: str) -> None:
+    def _replace(self, number: int, hand: Hand, reason: str) -> None:
         """A worker is lost: its ranges wait again, and another is started in its place."""
         self._remove(number, hand)
         if hand.ended or self._parting:
@@ -325,7 +288,7 @@ class Crew:
         _log.warning("%s is lost: %s Its ranges (%d) are done again.", hand.where, reason, len(hand.held))
         self._start(hand.seat, self._first)
 
-    def _remove(self, number: int, hand: _Hand) -> None:
+    def _remove(self, number: int, hand: Hand) -> None:
         del self._hands[number]
         self._zones.leave(number)
         self._zones.put_back(hand.held)
@@ -353,22 +316,3 @@ class Crew:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._transport.close()
-
-
-def _difference(first: Ready, other: Ready) -> str:
-    """Why two workers would not give the same bits; empty where they would."""
-    pairs = {
-        "version of scgpt-infer": (first.version, other.version),
-        "number of cells": (first.n_cells, other.n_cells),
-        "genes": (first.columns, other.columns),
-        "vector id": (first.vector_id, other.vector_id),
-        "graph": (_graph(first), _graph(other)),
-    }
-    for name, (here, there) in pairs.items():
-        if here != there:
-            return f"its {name} is {there}, and that of {first.where} is {here}."
-    return ""
-
-
-def _graph(ready: Ready) -> str:
-    return f"{ready.choice.provider} {ready.choice.precision} {ready.choice.dialect}"

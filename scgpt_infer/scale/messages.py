@@ -62,6 +62,8 @@ class Ready:
         Which one it is, for people: machine and process.
     version
         Of scgpt-infer.
+    hardware
+        What computes: kind of processor or GPU.
     choice, settings, vector_id, batch_tokens
         See `scgpt_runtime.engine.Engine`.
     n_cells
@@ -72,6 +74,7 @@ class Ready:
 
     where: str
     version: str
+    hardware: str
     choice: ProviderChoice
     settings: TokenizerSettings
     vector_id: str

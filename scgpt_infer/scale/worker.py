@@ -22,6 +22,9 @@ from scgpt_infer.scale.messages import Begin, Done, Ended, Failed, FromWorker, R
 from scgpt_infer.scale.seats import Seat
 from scgpt_infer.writers.sink import output_errors
 from scgpt_runtime.errors import OutputError
+from scgpt_runtime.gpus import gpus
+from scgpt_runtime.machine import processor
+from scgpt_runtime.providers import ProviderChoice
 
 __all__ = ["Inbox", "work"]
 
@@ -131,6 +134,7 @@ def _ready(job: Job) -> Ready:
     return Ready(
         where=f"process {os.getpid()} on {socket.gethostname()}",
         version=__version__,
+        hardware=_hardware(engine.choice),
         choice=engine.choice,
         settings=engine.settings,
         vector_id=engine.vector_id,
@@ -138,6 +142,13 @@ def _ready(job: Job) -> Ready:
         n_cells=job.source.n_cells,
         columns=hashlib.sha256(job.answers.columns.tobytes()).hexdigest(),
     )
+
+
+def _hardware(choice: ProviderChoice) -> str:
+    if choice.devices:
+        return ", ".join(sorted({gpu.name for gpu in gpus() if gpu.index in choice.devices}))
+    found = processor()
+    return f"{found.name} ({', '.join(found.features)})"
 
 
 def _check_folder(begin: Begin) -> None:

@@ -23,6 +23,7 @@ BEGIN = Begin(Path("parts"), b"plan", "float32")
 READY = Ready(
     where="process 1 on here",
     version="1",
+    hardware="one kind",
     choice=ProviderChoice("cpu", "fp32", "fp32", "portable", 1, 1, "as asked"),
     settings=None,  # type: ignore[arg-type]  # only passed on
     vector_id="v",
@@ -171,6 +172,15 @@ def test_the_others_go_on_without_a_worker_that_cannot_take_part(
     assert starts(marks) == ALL
     assert "cannot take part" in caplog.text
     assert all(number != 1 for number, _ in stage.done)
+
+
+def test_workers_on_another_kind_of_processor_take_part_and_are_told(
+    marks: list[Mark], caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(greeting=lambda number: replace(READY, hardware="another kind") if number else READY)
+    led(stage, marks)
+    assert starts(marks) == ALL
+    assert caplog.text.count("another kind, the first one on one kind: last bits") == 1
 
 
 def test_an_error_at_work_ends_the_job_and_says_where(marks: list[Mark]) -> None:
