@@ -7,11 +7,15 @@ not come out as it should: what zarr can read is read, and its errors are the er
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scgpt_runtime.machine import cores
 
 __all__ = ["Shards", "shards_of"]
 
@@ -19,6 +23,8 @@ MISSING = np.uint64(2**64 - 1)
 CHECKSUM_BYTES = 4
 # Bytes between the chunks of a slice that are worth reading with them.
 SPARE = 2
+# A further thread is not worth its start for less.
+THREAD_BYTES = 1 << 20
 COMPRESSORS = ("blosc", "gzip", "zstd")
 
 
@@ -80,7 +86,7 @@ class Shards:
         self._array, self._folder, self._decode = array, folder, decode
         self._chunk, self._shard = int(array.chunks[0]), int(array.shards[0])
         self._index_last, self._index_bytes = index_last, 16 * (self._shard // self._chunk)
-        self._tail = CHECKSUM_BYTES * has_checksum
+        self._tail, self._threads = CHECKSUM_BYTES * has_checksum, cores().usable
         self._index: tuple[int, NDArray[np.uint64]] | None = None  # of the last shard that was read
 
     def __getitem__(self, where: slice, /) -> NDArray[Any]:
@@ -102,6 +108,18 @@ class Shards:
             chunks = _read(handle, found)
         finally:
             os.close(handle)
+        n = max(1, min(self._threads, len(chunks), out.nbytes // THREAD_BYTES))
+        if n == 1:
+            return self._inflate(out, chunks)
+        cuts = [len(chunks) * k // n for k in range(n + 1)]
+        runs = [(out[low * self._chunk : high * self._chunk], chunks[low:high]) for low, high in pairwise(cuts)]
+        with ThreadPoolExecutor(n) as pool:
+            for done in [pool.submit(self._inflate, *run) for run in runs]:
+                done.result()
+        return None
+
+    def _inflate(self, out: NDArray[Any], chunks: list[bytes]) -> None:
+        """Chunks to where their values belong; the last may hold more than there are."""
         for place, chunk in enumerate(chunks):
             values = np.frombuffer(self._decode(chunk), out.dtype)
             if len(values) != self._chunk:
