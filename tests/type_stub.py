@@ -23,6 +23,10 @@ def a_path_and_options() -> AnnData:
     return si.embed(Path("cells.h5ad"), model=Path("human"), genes="alias", precision="fp16", seed=3, limit=100)
 
 
+def several_files_as_one() -> Summary:
+    return si.embed_file(["a.h5ad", Path("b.zarr")], "all.npy", "human")
+
+
 def in_place(cells: AnnData) -> None:
     si.embed(cells, model="demo", inplace=True, key="X_other")
 
