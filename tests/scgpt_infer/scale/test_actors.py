@@ -44,6 +44,7 @@ def test_an_actor_that_is_killed_costs_nothing_but_time(cluster, place, pids, sl
     kill = slowly(2, lambda: os.kill(pids()[0], signal.SIGKILL))
     place.embed("killed", WorkOptions(ray="auto", workers=2), kill)
     assert place.bytes("killed") == place.bytes("alone")
+    assert place.parts_hash("killed") == place.parts_hash("alone")
     assert "is lost: The actor is dead because its worker process has died" in caplog.text
 
 
@@ -65,6 +66,7 @@ def test_a_machine_that_comes_late_takes_part(cluster, place, pids, slowly):
         for node in nodes:
             cluster.remove_node(node)
     assert place.bytes("late") == place.bytes("alone")
+    assert place.parts_hash("late") == place.parts_hash("alone")
     assert len(pids()) == 3, "the fourth has found no room"
 
 

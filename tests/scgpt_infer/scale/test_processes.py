@@ -22,10 +22,6 @@ TWO = WorkOptions(workers=2)
 PLAIN = EmbedOptions(provider="cpu", precision="fp32", max_length=100)
 
 
-def parts_hash(place, name: str) -> str:
-    return json.loads((place.folder / f"{name}.npy.json").read_text())["parts_sha256"]
-
-
 def test_two_processes_give_the_bytes_of_one(place, pids, slowly):
     done: list[int] = []
     hold = slowly(2)
@@ -36,7 +32,7 @@ def test_two_processes_give_the_bytes_of_one(place, pids, slowly):
 
     summary = place.embed("two", TWO, progress)
     assert place.bytes("two") == place.bytes("alone")
-    assert parts_hash(place, "two") == parts_hash(place, "alone")
+    assert place.parts_hash("two") == place.parts_hash("alone")
     assert len(pids()) == 2
     assert summary.n_cells == summary.n_embedded + 1 == done[-1]
     assert "2 workers" in summary.why
@@ -51,7 +47,7 @@ def test_all_devices_of_a_processor_are_its_memory_nodes(place, pids):
 def test_a_worker_that_is_killed_costs_nothing_but_time(place, pids, slowly, caplog):
     place.embed("killed", TWO, slowly(2, lambda: os.kill(pids()[0], signal.SIGKILL)))
     assert place.bytes("killed") == place.bytes("alone")
-    assert parts_hash(place, "killed") == parts_hash(place, "alone")
+    assert place.parts_hash("killed") == place.parts_hash("alone")
     assert "was ended by SIGKILL" in caplog.text
 
 
