@@ -209,3 +209,27 @@ def test_the_command_merges_and_reports(shards, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["n_embedded"] == N_CELLS - 2
     assert run(["merge", str(shards[0]), "-o", str(tmp_path / "y.npy")]) == 2
     assert "--shard 1/3, 2/3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr", ".census"])
+def test_files_that_are_one_data_set_are_found_again(cells, toy_model, tmp_path, suffix):
+    whole = ad.read_h5ad(cells)
+    whole.obs["soma_joinid"] = np.arange(N_CELLS, dtype=np.int64)
+    paths = [tmp_path / "a.h5ad", tmp_path / "b.h5ad"]
+    whole[:2000].copy().write_h5ad(paths[0])
+    whole[2000:].copy().write_h5ad(paths[1])
+    output = tmp_path / f"x{suffix}"
+    for index in range(2):
+        work = WorkOptions(shard=Shard(index, 2))
+        embed_file(paths, output, toy_model, CPU, work=work)
+    embed_file(paths, tmp_path / f"whole{suffix}", toy_model, CPU)
+    merge([tmp_path / f"x{suffix}.parts"], output)
+    if suffix == ".census":
+        for name in ("embeddings.npy", "joinids.npy"):
+            assert (output / name).read_bytes() == (tmp_path / "whole.census" / name).read_bytes()
+        return
+    read = ad.read_h5ad if suffix == ".h5ad" else ad.read_zarr
+    found, expected = read(output), read(tmp_path / f"whole{suffix}")
+    pd.testing.assert_frame_equal(found.obs, expected.obs)
+    pd.testing.assert_frame_equal(found.var, expected.var)
+    assert found.obsm["X_scGPT"].tobytes() == expected.obsm["X_scGPT"].tobytes()
