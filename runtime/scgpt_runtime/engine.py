@@ -22,22 +22,20 @@ from scgpt_runtime.batching import BatchPlan, batches, plan_for, unpacked
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import AnyBatch, CellBlock, Result, TokenBlock
 from scgpt_runtime.choosing import Asked
-from scgpt_runtime.errors import BundleError, DeviceMemoryError, InternalError, OptionError
+from scgpt_runtime.errors import DeviceMemoryError, InternalError, OptionError
+from scgpt_runtime.feeds import check_answers, check_feed, shapes_of_rows, tells_ends, tells_tokens
 from scgpt_runtime.folds import Fold
 from scgpt_runtime.instances import Instances
 from scgpt_runtime.manifest import GraphRecord, Manifest, TokenizerSettings, vector_id
 from scgpt_runtime.opening import open_best
 from scgpt_runtime.providers import ON_GPU, ProviderChoice
-from scgpt_runtime.ranges import RANGE_ROWS
 from scgpt_runtime.records import Sample, Ties
 from scgpt_runtime.runners import graph_for, open_head
 from scgpt_runtime.tokenizer import tokenize
 from scgpt_runtime.vocab import taking_part
 
-__all__ = ["Engine", "EngineOptions", "check_feed"]
+__all__ = ["Engine", "EngineOptions"]
 
-_FED = ("ids", "values", "lengths", "offsets", "places", "firsts", "flags")
-_ENDS = ("lengths", "offsets")
 Genes = Literal["exact", "alias"]
 
 _log = logging.getLogger(__name__)
@@ -109,11 +107,11 @@ class Engine:
         self.bundle = bundle
         self.choice = choice
         self.settings = settings
-        self._plan = plan_for(choice, settings, batch_tokens, masked=_tells_ends(graph))
+        self._plan = plan_for(choice, settings, batch_tokens, masked=tells_ends(graph))
         self._halving = threading.Lock()
         self._fold = fold
-        self._of_tokens = fold is None and _tells_tokens(graph)
-        self._outputs = _rows(graph) if fold is None else fold.outputs(manifest.dim)
+        self._of_tokens = fold is None and tells_tokens(graph)
+        self._outputs = shapes_of_rows(graph) if fold is None else fold.outputs(manifest.dim)
         self.vocabulary = bundle.vocabulary()
         self.vector_id = vector_id(
             manifest.weights,
@@ -180,7 +178,7 @@ class Engine:
             bundle.graph(task, options.precision)  # raises, and lists the tasks there are
         for graph in of_task:
             check_feed(graph, labelled=labelled)
-            _check_answers(graph, fold)
+            check_answers(graph, fold)
         asked = Asked(options.provider, options.precision, options.device, options.threads, options.instances)
         longest = max(settings.max_length, options.batch_tokens or 0)
         choice, session = open_best(bundle, asked, task, cache_dir, longest, say)
@@ -361,58 +359,6 @@ def _overridden(settings: TokenizerSettings, options: EngineOptions) -> Tokenize
     laid = {"max_length": options.max_length, "seed": options.seed, "ties": options.ties, "sample": options.sample}
     changes: dict[str, Any] = {name: value for name, value in laid.items() if value is not None}
     return dataclasses.replace(settings, **changes)
-
-
-def check_feed(graph: GraphRecord, *, labelled: bool = False) -> None:
-    """Make sure that a graph asks for tokens and nothing else.
-
-    Parameters
-    ----------
-    graph
-        What is to be run.
-    labelled
-        Whether each cell has a batch label to give.
-
-    Raises
-    ------
-    BundleError
-        It asks for more.
-    """
-    unfed = [spec.name for spec in graph.inputs if spec.name not in _FED and not (labelled and spec.name == "batch")]
-    if "batch" in unfed:
-        raise BundleError(
-            f"The model of this bundle normalises by batch: its {graph.task} graph asks for a batch label of each "
-            "cell. Take scgpt-infer integrate with --batch COLUMN (scgpt_infer.integrate)."
-        )
-    if unfed:
-        raise BundleError(
-            f"The {graph.task} graph asks for {', '.join(unfed)}; a graph that runs on cells takes {', '.join(_FED)}."
-        )
-
-
-def _tells_ends(graph: GraphRecord) -> bool:
-    """Whether a graph is told where a cell ends, so that cells of unlike length may go together."""
-    return any(spec.name in _ENDS for spec in graph.inputs)
-
-
-def _tells_tokens(graph: GraphRecord) -> bool:
-    """Whether a graph answers each token, rather than each cell."""
-    return any("tokens" in spec.shape[1:] for spec in graph.outputs)
-
-
-def _rows(graph: GraphRecord) -> dict[str, tuple[int, ...]]:
-    """Output name to the shape of the answer for one cell, or one token."""
-    return {spec.name: tuple(size for size in spec.shape[1:] if isinstance(size, int)) for spec in graph.outputs}
-
-
-def _check_answers(graph: GraphRecord, fold: Fold | None) -> None:
-    """Make sure that there is a row for each cell, or for each token, to be made of what a graph answers."""
-    for spec in graph.outputs:
-        free = [axis for axis in spec.shape[1:] if isinstance(axis, str)]
-        if fold is None and free not in ([], ["tokens"]):
-            raise BundleError(f"The {graph.task} graph answers ({spec.name}) neither each cell nor each token.")
-    if fold is not None and not _tells_tokens(graph):
-        raise InternalError(f"The {graph.task} graph answers each cell, so there is nothing to fold.")
 
 
 def _pooling(manifest: Manifest, of_tokens: bool, fold: Fold | None) -> str:

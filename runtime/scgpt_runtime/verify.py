@@ -13,8 +13,9 @@ import numpy as np
 
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.choosing import Asked, candidates
-from scgpt_runtime.engine import Engine, check_feed
+from scgpt_runtime.engine import Engine
 from scgpt_runtime.errors import ProviderError, ScgptInferError
+from scgpt_runtime.feeds import check_feed
 from scgpt_runtime.golden import Golden
 from scgpt_runtime.profiles import MEASURE, main_task
 from scgpt_runtime.proof import LIMITS, golden_labels, worst_answer, worst_of
