@@ -52,9 +52,13 @@ class Budget:
     ----------
     memory
         Bytes.
+    workers, beside
+        Of a part: how many have one of that size, and what was left to the rest of the job.
     """
 
     memory: int
+    workers: int = 1
+    beside: int = 0
 
     def part(self, n_workers: int) -> "Budget":
         """What each of several workers may hold, of what is left beside this process.
@@ -70,7 +74,7 @@ class Budget:
                 f"{size(self.memory)} of memory leave nothing for {n_workers} workers beside the "
                 f"{size(resident_bytes())} that this process holds. Grant more (--memory), or take fewer (--workers)."
             )
-        return Budget(left // n_workers)
+        return Budget(left // n_workers, n_workers, self.memory - left)
 
     def opened(self, engine: Engine, opening: Opening) -> CellSource:
         """Open cells in pieces of a size that fits beside the model.
@@ -106,10 +110,13 @@ class Budget:
 
     def _refusal(self, needs: _Needs) -> OptionError:
         least = memory_for(needs.of(1) + needs.of(1) // _SPREAD + _SPREAD_BYTES)
+        part = ""
+        if self.workers > 1:
+            least, part = memory_for(self.beside + self.workers * least), f", for each of {self.workers} workers,"
         return OptionError(
-            f"{size(self.memory)} of memory do not do for these cells and this model: the process and the model hold "
-            f"{size(needs.process + needs.each)}, and a range of {size(needs.reading)} of cells, tokens and vectors is "
-            f"in work. Grant at least --memory {told_size(least)}."
+            f"{size(self.memory)} of memory{part} do not do for these cells and this model: the process and the model "
+            f"hold {size(needs.process + needs.each)}, and a range of {size(needs.reading)} of cells, tokens and "
+            f"vectors is in work. Grant at least --memory {told_size(least)}."
         )
 
 

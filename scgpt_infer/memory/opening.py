@@ -34,6 +34,7 @@ def open_within(
     cache_dir: Path | None = None,
     say: Say | None = None,
     by_others: bool = False,
+    budget: Budget | None = None,
 ) -> Iterator[tuple[CellSource, Model]]:
     """Open the cells and the model of a job.
 
@@ -45,15 +46,18 @@ def open_within(
         Says what memory this process may hold, with all that it starts, and whether a bad file is an error.
     by_others
         Other processes do the work, so that the model is not run here.
+    budget
+        Of a worker, instead of what `work` says of memory.
 
     Raises
     ------
     OptionError
         So much memory does not do. The message says the least that works.
     """
-    memory, strict = work.memory, work.strict
-    if memory is None or by_others:
-        room = ROOM if memory is None else ReadingRoom.within(memory // _PARENT)
+    strict = work.strict
+    budget = budget or (None if work.memory is None else Budget(work.memory))
+    if budget is None or by_others:
+        room = ROOM if budget is None else ReadingRoom.within(budget.memory // _PARENT)
         with (
             cells_of(cells, options, room, strict=strict) as source,
             Model.open(model, options, cache_dir=cache_dir, say=say, when_needed=by_others) as known,
@@ -65,7 +69,7 @@ def open_within(
         def opening(room: ReadingRoom) -> CellSource:
             return cells_of(cells, options, room, strict=strict)
 
-        with Budget(memory).opened(known.engine, opening) as source:
+        with budget.opened(known.engine, opening) as source:
             yield source, known
 
 

@@ -18,7 +18,6 @@ from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.members import absolute
 from scgpt_infer.readers.source import CellPaths, SetOfFiles
 from scgpt_infer.scale.seats import Seat
-from scgpt_infer.work import WorkOptions
 from scgpt_runtime.errors import CellsError
 from scgpt_runtime.manifest import Manifest
 from scgpt_runtime.providers import ProviderChoice
@@ -114,8 +113,8 @@ class EmbedErrand:
     def open(self, seat: Seat, say: Say) -> Iterator[Job]:
         """See `Errand`."""
         options = replace(self.options, device=seat.device, threads=seat.threads, instances=seat.instances)
-        work = WorkOptions(memory=seat.memory)
-        with open_within(self.cells, self.model, options, work, cache_dir=self.cache_dir, say=say) as (source, known):
+        how: dict[str, Any] = {"cache_dir": self.cache_dir, "say": say, "budget": seat.budget}
+        with open_within(self.cells, self.model, options, **how) as (source, known):
             _check_whole(source)
             if self.how is None:
                 yield known.job(source)

@@ -69,8 +69,8 @@ def _within(memory: int | None, seats: list[Seat]) -> list[Seat]:
     """The seats, each with its part of the memory."""
     if memory is None:
         return seats
-    part = Budget(memory).part(len(seats)).memory
-    return [replace(seat, memory=part) for seat in seats]
+    part = Budget(memory).part(len(seats))
+    return [replace(seat, budget=part) for seat in seats]
 
 
 def _seats_here(workers: int | None, options: EmbedOptions, manifest: Manifest) -> list[Seat]:

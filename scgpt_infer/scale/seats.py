@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from scgpt_infer.memory import Budget
 from scgpt_runtime.machine import CoreReport, cores
 
 __all__ = ["Seat", "core_groups", "on_cores", "on_gpus"]
@@ -28,15 +29,15 @@ class Seat:
         Batches that it answers at a time. None: as many as pays there.
     cores
         Numbers of the cores that it may run on; empty: all.
-    memory
-        Bytes that it may hold. None: no bound.
+    budget
+        Memory that it may hold. None: no bound.
     """
 
     device: str = "auto"
     threads: int | None = None
     instances: int | None = None
     cores: tuple[int, ...] = ()
-    memory: int | None = None
+    budget: Budget | None = None
 
 
 def on_gpus(devices: Sequence[int], workers: int | None, instances: int | None) -> list[Seat]:

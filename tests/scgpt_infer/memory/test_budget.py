@@ -117,6 +117,16 @@ def test_workers_share_what_is_left_beside_this_process():
         Budget(held + 50_000_000).part(4)
 
 
+def test_a_worker_is_told_the_least_for_all(toy_h5ad: Path, toy_model: Path):
+    part = Budget(1_000_000, workers=3, beside=500_000_000)
+    with (
+        pytest.raises(OptionError, match="for each of 3 workers") as error,
+        open_within(toy_h5ad, toy_model, OPTIONS, budget=part),
+    ):
+        pass
+    assert least(error) > 500_000_000 + 3 * held_bytes()
+
+
 def test_those_who_leave_the_work_to_others_open_no_model(toy_h5ad: Path, toy_model: Path):
     with open_within(toy_h5ad, toy_model, OPTIONS, WorkOptions(memory=PLENTY), by_others=True) as (source, model):
         assert source.n_cells == 1100
