@@ -196,26 +196,25 @@ class Job:
                 sweep(path)
             check_disk(target, _parts_bytes(ledger))
             filled = fill(ledger, filler or self.alone(), progress)
-            seconds, marks = dict(filled.seconds), list(ledger.marks.values())
-            if work.shard is not None:
-                bad = bad_cells(ledger, marks)
-            else:
-                writing = time.perf_counter()
+            marks, writing = list(ledger.marks.values()), time.perf_counter()
+            if work.shard is None:
                 bad = finish(ledger, target, self.record, () if also is None else (also,))
-                seconds["write"] = seconds.get("write", 0.0) + time.perf_counter() - writing
                 ledger.remove()
-            tally = Tally(
-                ledger.n_cells,
-                bad,
-                max((mark.longest for mark in marks), default=0),
-                seconds,
-                time.perf_counter() - started,
-                max(peak_bytes(), filled.peak_bytes),
-                ledger.n_kept,
-            )
+            else:
+                bad = bad_cells(ledger, marks)
+            written = filled.seconds.get("write", 0.0) + time.perf_counter() - writing
+        tally = Tally(
+            ledger.n_cells,
+            bad,
+            max((mark.longest for mark in marks), default=0),
+            {**filled.seconds, "write": written},
+            time.perf_counter() - started,
+            max(peak_bytes(), filled.peak_bytes),
+            ledger.n_kept,
+        )
         if work.shard is None:
             return self.answers.facts.summary(tally, path)
-        return replace(self.answers.facts.summary(tally, ledger.folder), shard=str(work.shard))
+        return replace(self.answers.facts.summary(tally, folder), shard=str(work.shard))
 
     def alone(self) -> Alone:
         """What fills a ledger in this process."""
