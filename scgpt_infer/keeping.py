@@ -112,7 +112,8 @@ class Alone:
                 names = tuple(self.names(one.part.first_row, one.part.stop))
                 ledger.keep(Kept(one.part, names), one.longest, self.batch_tokens)
                 writing += time.perf_counter() - started
-                stop_if_asked()
+                if not ledger.is_complete:
+                    stop_if_asked()
         return Filled({**spent_since(before, self.engine.timings), "write": writing})
 
 

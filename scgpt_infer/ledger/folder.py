@@ -117,6 +117,11 @@ class Ledger:
         """Those of them that are done."""
         return sum(mark.n_cells for mark in self.marks.values())
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing."""
+        return len(self.marks) == len(self.spans)
+
     def missing(self) -> list[range]:
         """Ranges that are not done, in order."""
         return [span for span in self.spans if span.start not in self.marks]

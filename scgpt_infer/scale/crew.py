@@ -131,7 +131,8 @@ class Crew:
         begin = Begin(ledger.folder, (ledger.folder / PLAN).read_bytes(), ledger.plan.dtype)
         with finishing():
             self.work(begin, ledger.missing(), ledger.mark, tick)
-            stop_if_asked()
+            if not ledger.is_complete:
+                stop_if_asked()
         return Filled(self._seconds(), sum(one.peak_bytes for one in self._ended))
 
     def work(

@@ -110,6 +110,17 @@ def test_a_request_to_stop_is_followed_when_the_range_in_flight_is_kept(job, wan
     assert job.begun_with == STOP_AT
 
 
+def test_a_shard_that_is_asked_to_stop_in_its_last_range_is_done(job, cells, toy_model, caught):
+    def ask(done, total):
+        if done == total and asked_to_stop() is None:
+            signal.raise_signal(signal.SIGTERM)
+
+    summary = embed_file(cells, job.output, toy_model, progress=ask, work=WorkOptions(shard=Shard(0, 4)))
+    assert asked_to_stop() == signal.SIGTERM
+    assert summary.shard == "0/4"
+    assert summary.n_cells == len(job.kept()) * 1024
+
+
 @pytest.fixture
 def caught():
     """Catch signals as the command line does, and put the test runner's handlers back."""
