@@ -41,7 +41,6 @@ from scgpt_runtime.vocab import Vocabulary, choose
 GOAL = 20e6
 """Tokens a second, from CSR in memory, on all threads."""
 
-RANGE_ROWS = 1024
 ORIGINAL_CELLS = 512
 STORED = {
     "uncompressed": {},
@@ -75,7 +74,8 @@ def from_file(path: Path, threads: int) -> Iterator[CellBlock]:
     with h5py.File(path, rdcc_nbytes=32 << 20, rdcc_nslots=10_007) as file:
         group = file["X"]
         arrays = [group[name] if threads == 0 else inflated(group[name], threads) for name in ("indices", "data")]
-        yield from blocks(CsrRows(group["indptr"], *arrays, tuple(group.attrs["shape"]), "X"), RANGE_ROWS)
+        rows = CsrRows(group["indptr"], *arrays, tuple(group.attrs["shape"]), "X")
+        yield from blocks(rows, grid(rows.shape[0]))
 
 
 def logged(block: CellBlock) -> CellBlock:

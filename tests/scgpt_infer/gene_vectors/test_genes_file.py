@@ -11,6 +11,7 @@ import pytest
 from scgpt_infer.gene_vectors import GeneOptions, cell_genes, context_free, genes_file, in_cells, open_states
 from scgpt_infer.gene_vectors import per_cell as per_cell_module
 from scgpt_infer.readers import open_cells
+from scgpt_infer.writers import parquet
 from scgpt_runtime.errors import OptionError, OutputError
 from scgpt_runtime.vocab import match
 
@@ -73,7 +74,8 @@ def test_an_array_has_the_names_beside_it(cells, cells_file, tiny_bundle, tmp_pa
 def test_each_gene_of_each_cell_is_a_row_in_order_and_bad_cells_tell_why(
     cells, cells_file, bundle, tiny_bundle, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(per_cell_module, "_ROWS", 500)  # several row groups
+    monkeypatch.setattr(per_cell_module, "_ROWS", 500)  # several parts
+    monkeypatch.setattr(parquet, "_GROUP_ROWS", 1000)  # and row groups
     summary = genes_file(tmp_path / "x.parquet", tiny_bundle, cells_file, GeneOptions(per_cell=True), PLAIN)
     file = pq.ParquetFile(tmp_path / "x.parquet")
     assert file.num_row_groups > 2

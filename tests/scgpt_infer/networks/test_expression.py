@@ -12,6 +12,7 @@ from scgpt_infer.networks.expression import Expression, expression
 from scgpt_infer.networks.scoring import group_scores
 from scgpt_infer.networks.variable import dispersions, most_variable
 from scgpt_infer.readers import open_cells
+from scgpt_infer.spans import grid
 from scgpt_runtime.errors import CellsError
 
 N_CELLS, N_GENES = 60, 200
@@ -54,7 +55,7 @@ def test_sums_are_those_of_the_cells_that_can_be_used(cells):
 
 def test_blocks_do_not_show(cells, monkeypatch):
     whole = found_in(cells)
-    monkeypatch.setattr(module, "RANGE_ROWS", 7)
+    monkeypatch.setattr(module, "grid", lambda n_cells: grid(n_cells, 7))
     parts = found_in(cells)
     np.testing.assert_allclose(parts.squares, whole.squares, rtol=1e-12)
     np.testing.assert_allclose(parts.logs, whole.logs, rtol=1e-12)
