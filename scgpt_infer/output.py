@@ -18,8 +18,10 @@ from scgpt_infer.readers.members import members
 from scgpt_infer.readers.source import CellPaths, TabledCells, are_paths
 from scgpt_infer.sizes import size
 from scgpt_infer.writers import Target, writer_of
+from scgpt_infer.writers.copied import state_of
 from scgpt_infer.writers.folder import check_output
 from scgpt_infer.writers.h5ad import IMPUTED, RECORD, held
+from scgpt_infer.writers.row_report import check_report
 from scgpt_runtime.errors import OptionError, OutputError
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ def target_of(path: Path, source: CellSource, n_cells: int, dim: int, key: str, 
         joinids=joinids_of_cells(source),
         obs_only=options.obs_only,
         dtype=options.dtype,
+        state=state_of(kept),
     )
 
 
@@ -193,6 +196,7 @@ def check_path(path: Path) -> None:
     folder = path.parent
     if not folder.is_dir():
         raise OutputError(f"The folder {folder} of the output {path.name} does not exist. Make it first.")
+    check_report(path)
     writer = writer_of(path)
     if writer.ours is not None:
         check_output(path, writer.ours)

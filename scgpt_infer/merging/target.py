@@ -19,6 +19,7 @@ from scgpt_infer.output import check_key, check_path, kept_tables, target_of
 from scgpt_infer.readers import CellSource, open_cells
 from scgpt_infer.readers.source import CellPaths
 from scgpt_infer.writers import Target, writer_of
+from scgpt_infer.writers.copied import state_of
 from scgpt_infer.writers.sink import Dtype, Kind
 from scgpt_runtime.errors import CellsError, OutputError
 
@@ -26,6 +27,8 @@ __all__ = ["destination", "open_target"]
 
 _KEEPING = (".census", ".h5ad", ".zarr")
 """Suffixes of outputs that keep something of the cells beside their names."""
+
+_REMEDY = "Name them with --cells (cells=...), or write .npy, .parquet or .csv."
 
 
 @contextmanager
@@ -35,12 +38,14 @@ def open_target(joined: Joined, path: Path, how: MergeOptions) -> Iterator[Targe
     if path.suffix.lower() not in _KEEPING:
         yield plain
         return
-    cells = _there(plan, how, path)
+    cells = _named(plan, how, path)
     kept = kept_tables(Path(cells)) if isinstance(cells, (str, Path)) else None
+    state = state_of(kept)
+    _check_same(plan, cells)
     if kept is not None and path.suffix.lower() != ".census":
         if path.suffix.lower() == ".h5ad":
             check_key(kept, plan.key)
-        yield replace(plain, source=kept)
+        yield replace(plain, source=kept, state=state)
         return
     with _opened(cells, plan) as source:
         if source.n_cells < plan.n_cells:
@@ -94,21 +99,25 @@ def destination(plan: Plan, output: Path | str, how: MergeOptions) -> Path:
     return path
 
 
-def _there(plan: Plan, how: MergeOptions, output: Path) -> CellPaths:
-    """The cells, which an output keeps something of; that they are the same is looked at."""
-    remedy = "Name them with --cells (cells=...), or write .npy, .parquet or .csv."
+def _named(plan: Plan, how: MergeOptions, output: Path) -> CellPaths:
+    """The cells, which an output keeps something of."""
     paths: Sequence[Path | str] = plan.origin.paths if how.cells is None and plan.origin is not None else ()
     paths = paths if how.cells is None else [how.cells]
     if not paths:
-        raise CellsError(f"The cells lay in no file, and {output.name} keeps what is told of each. {remedy}")
+        raise CellsError(f"The cells lay in no file, and {output.name} keeps what is told of each. {_REMEDY}")
     gone = [str(path) for path in paths if not Path(path).exists()]
     if gone and (plan.origin is None or plan.origin.size):  # else they are elsewhere, such as in a bucket
-        raise CellsError(f"{gone[0]} is not there, and {output.name} keeps what is told of each cell. {remedy}")
+        raise CellsError(f"{gone[0]} is not there, and {output.name} keeps what is told of each cell. {_REMEDY}")
+    return paths[0] if len(paths) == 1 else list(paths)
+
+
+def _check_same(plan: Plan, cells: CellPaths) -> None:
+    """Make sure that the cells are those of the parts."""
+    paths = [cells] if isinstance(cells, (str, Path)) else cells
     if plan.origin is not None:
         now, then = Origin.of(paths), plan.origin
         if (now.size, now.sample) != (then.size, then.sample):
             raise CellsError(
                 f"{paths[0]} is not what was embedded: {now.size:,} bytes instead of {then.size:,}, or other ones. "
-                f"{remedy}"
+                f"{_REMEDY}"
             )
-    return paths[0] if len(paths) == 1 else list(paths)

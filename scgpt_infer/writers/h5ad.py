@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from scgpt_infer.writers.copied import Copied
 from scgpt_infer.writers.frames import write_root
 from scgpt_infer.writers.h5ad_columns import check_columns, column_facts, column_rooms
 from scgpt_infer.writers.h5ad_copy import copy_first_cells, copy_whole, copy_without_matrices
@@ -22,7 +23,7 @@ from scgpt_infer.writers.h5ad_room import reserve, room
 from scgpt_infer.writers.sink import Part, Record, Sink, Target, beside, matrix_of, output_errors, sync, table_of
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["IMPUTED", "RECORD", "bytes_needed", "check", "held", "open_h5ad", "record_name"]
+__all__ = ["IMPUTED", "RECORD", "bytes_needed", "check", "held", "holds_parts", "open_h5ad", "record_name"]
 
 _NAME_BYTES = 64  # where it lies, and its letters
 
@@ -66,6 +67,12 @@ def held(path: Path, key: str) -> tuple[bool, str | None]:
         return taken, key if key in named else next((name for name in named if name), None)
 
 
+def holds_parts(path: Path, sha256: str) -> bool:
+    """Whether a file's record of ours says that all parts of this digest are in it."""
+    with h5py.File(path, "r") as file:
+        return sha256 in [_text(file.get(f"uns/{name}/parts_sha256")) for name in (RECORD, IMPUTED)]
+
+
 def _text(element: Any) -> str | None:
     """A text of a file; None for anything else."""
     if not isinstance(element, h5py.Dataset) or h5py.check_string_dtype(element.dtype) is None:
@@ -76,11 +83,12 @@ def _text(element: Any) -> str | None:
 @contextmanager
 def open_h5ad(target: Target) -> Iterator[Sink]:
     """Open a sink that adds the embedding to a copy of the source."""
-    source = _file(target)
-    state = None if source is None else _state(source)
+    copied = Copied.of(target)
     with beside(target.path) as temporary:
         with _h5_errors(target.path):
+            copied.check()
             _copy(target, temporary)
+            copied.check()
             file = h5py.File(temporary, "r+", locking=False)  # ours alone; some network disks have no locks
         try:
             with _h5_errors(target.path):
@@ -91,7 +99,7 @@ def open_h5ad(target: Target) -> Iterator[Sink]:
                 columns = column_rooms(file, target)
                 for each in (dataset, *others, *tables.values(), *columns.values()):
                     reserve(file, each, temporary)
-            yield H5adSink(target, temporary, file, dataset, matrices, tables, columns, state)
+            yield H5adSink(target, temporary, file, dataset, matrices, tables, columns, copied)
         finally:
             with suppress(OSError, RuntimeError):  # after a failed write, closing fails in the same way
                 file.close()
@@ -108,7 +116,7 @@ class H5adSink:
     matrices: dict[str, Any]
     tables: dict[str, Any]
     columns: dict[str, Any]
-    state: tuple[int, int, int] | None
+    copied: Copied
 
     def write(self, part: Part) -> None:
         """Take the next rows."""
@@ -126,7 +134,8 @@ class H5adSink:
         """Write ``uns["scgpt_infer"]``, close the copy and give it its name."""
         from anndata.io import write_elem
 
-        self._check_source()  # and again when all is written: closing and syncing take long
+        if self.copied.is_in_place:
+            self.copied.check()  # and again when all is written: closing and syncing take long
         with _h5_errors(self.target.path):
             if "uns" not in self.file:
                 write_elem(self.file, "uns", {})
@@ -140,18 +149,7 @@ class H5adSink:
                 if one.features:
                     write_elem(uns, f"{target.key}_{one.name}_names", np.array(one.features, object))
             self.file.close()
-            sync(self.temporary, self.target.path, self._check_source if self._is_in_place else None)
-
-    @property
-    def _is_in_place(self) -> bool:
-        return self.target.source == self.target.path
-
-    def _check_source(self) -> None:
-        if self._is_in_place and _state(self.target.path) != self.state:
-            raise OutputError(
-                f"{self.target.path} was changed by another program while it was being embedded, so the embedding "
-                "was not added to it. Run again when nothing else writes to it."
-            )
+            sync(self.temporary, self.target.path, self.copied.check if self.copied.is_in_place else None)
 
 
 def _remove_former(file: Any, target: Target) -> None:
@@ -233,8 +231,3 @@ def _matrix_bytes(source: Path) -> int:
     with h5py.File(source, "r") as file:
         file.visititems(add)
     return total
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino

@@ -30,6 +30,7 @@ __all__ = [
     "Part",
     "Record",
     "Sink",
+    "State",
     "Table",
     "Target",
     "beside",
@@ -47,6 +48,9 @@ __all__ = [
 Record = Mapping[str, str | int | float]
 """Flat facts of a run, as they go into ``uns["scgpt_infer"]``."""
 
+
+State = tuple[tuple[str, int, int, int], ...]
+"""Files by name, size, time in nanoseconds and inode."""
 
 Kind = Literal["embeddings", "cell_types", "imputed_values", "multimodal"]
 """What a result tells, as JSON documents name it."""
@@ -161,6 +165,9 @@ class Target:
         Names of the genes, for a format that keeps them.
     source
         The ``.h5ad`` file or ``.zarr`` store that the cells come from; None when they come from elsewhere.
+    state
+        Of the source when the work began, as `copied.state_of` gives it: what is copied later is to be the same. Empty:
+        that of when the output is begun.
     obs
         Gives the table of all cells, a pandas DataFrame, for a format that keeps it; None where there is none, or
         `source` has it.
@@ -211,6 +218,7 @@ class Target:
     rows: Sequence[int] | None = None
     row: Literal["cell", "gene"] = "cell"
     dtype: Dtype = "float32"
+    state: State = ()
 
     @property
     def itemsize(self) -> int:
@@ -338,7 +346,7 @@ def output_errors(final: Path) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
         found = "the disk is full" if full else f"{error}"
         remedy = "Free some space, or write to another disk." if full else "Write somewhere else."
-        raise OutputError(f"{final} could not be written: {found}. Nothing was left behind. {remedy}") from error
+        raise OutputError(f"{final} could not be written: {found}. {remedy}") from error
 
 
 def write_all(file: FileIO, data: bytes | memoryview) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from scgpt_infer.writers.copied import Copied
 from scgpt_infer.writers.folder import Stage, staged
 from scgpt_infer.writers.frames import add_array, add_group, quiet, source_file, write_root
 from scgpt_infer.writers.h5ad_columns import facts_of, recorded, refuse_others, superseded
@@ -77,9 +78,12 @@ def open_zarr(target: Target) -> Iterator[Sink]:
     import zarr
 
     with staged(target.path, is_ours) as stage, output_errors(target.path):
+        copied = Copied.of(target)
+        copied.check()
         root = zarr.open_group(stage.folder, mode="w", zarr_format=3)
         write_root(root, target)
         told = _recorded(target)
+        copied.check()
         columns = _columns(root["obs"], target, told)
         sink = ZarrSink(target, stage, root, told)
         for name in ("", *target.matrices):

@@ -1,6 +1,10 @@
 import csv
 
+import pytest
+
+from scgpt_infer.output import check_path
 from scgpt_infer.writers.row_report import RowReport, report_path
+from scgpt_runtime.errors import OutputError
 
 
 def report(output, *parts):
@@ -32,3 +36,16 @@ def test_a_report_that_is_not_committed_leaves_the_earlier_one(tmp_path):
         rows.add(0, ("worse",), ("a",))
     assert "worse" not in report_path(output).read_text()
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_that_is_no_report_of_ours_stays_and_is_said(tmp_path):
+    output = tmp_path / "x.npy"
+    report_path(output).write_text("my own notes\n")
+    with pytest.raises(OutputError, match=r"x\.npy\.bad\.csv begins with other words.*another name"):
+        check_path(output)
+    with RowReport.beside(output) as rows, pytest.raises(OutputError, match="begins with other words"):
+        rows.settle()
+    assert report_path(output).read_text() == "my own notes\n"
+    report_path(output).unlink()
+    report(output, (0, ("bad",), ("a",)))
+    check_path(output)
