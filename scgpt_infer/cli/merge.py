@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scgpt_infer.cli.embed import SHOWN
+from scgpt_infer.cli.embed import INCOMPLETE, SHOWN
 from scgpt_infer.cli.options import json_option, path_type, quiet_option
 from scgpt_infer.cli.progress import Progress, clock
 
@@ -34,8 +34,10 @@ Examples:
 @click.option("--allow-missing", is_flag=True, help="Rows that no part has become NaN; the record tells it.")
 @click.option(
     "--cells",
+    multiple=True,
     type=path_type,
-    help="Where the cells are now, for .h5ad and .zarr, which keep their tables.  [default: where they were]",
+    help="Where the cells are now, for .h5ad and .zarr, which keep their tables; again for each of several files.  "
+    "[default: where they were]",
 )
 @click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
 @quiet_option
@@ -45,28 +47,31 @@ def command(
     output: Path,
     allow_mixed: bool,
     allow_missing: bool,
-    cells: Path | None,
+    cells: tuple[Path, ...],
     obs_only: bool,
     quiet: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Put the parts in FOLDERS (OUTPUT.parts of each shard or machine) together.
 
     No row may be missing, and none twice unless both are alike; every part is compared with its sha256. The folders
-    stay as they are.
+    stay as they are. The exit code is 3 where rows are missing, or files of a set could not be read.
     """
     from scgpt_infer.merging import MergeOptions, merge
 
-    how = MergeOptions(allow_mixed, allow_missing, cells, obs_only)
+    how = MergeOptions(allow_mixed, allow_missing, cells or None, obs_only)
     if quiet:
         merged = merge(folders, output, how)
     else:
         with Progress("merge") as progress:
             merged = merge(folders, output, how, progress)
+    for note in merged.notes:
+        click.echo(f"Note: {note}", err=True)
     if as_json:
         click.echo(merged.to_json())
     elif not quiet:
         click.echo(_report(merged))
+    return 0 if merged.is_whole else INCOMPLETE
 
 
 def _report(merged: "Merged") -> str:
@@ -82,6 +87,8 @@ def _report(merged: "Merged") -> str:
         lines.append(f"  twice      {merged.n_twice:,} cells were in two folders, alike")
     if merged.n_missing:
         lines.append(f"  missing    {merged.n_missing:,} cells are in no folder")
+    if merged.n_bad_files:
+        lines.append(f"  files      {merged.n_bad_files:,} of the set could not be read; their cells are missing")
     if merged.n_bad:
         lines += [f"{merged.n_bad:,} cells have no result (NaN):"]
         lines += [f"  {count:,} x {reason}" for reason, count in merged.reasons.items()]

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from scgpt_infer.ledger.folder import all_marks
+from scgpt_infer.ledger.made_on import told_apart
 from scgpt_infer.ledger.marks import Mark, digest
 from scgpt_infer.ledger.parts import Kept, is_there, read_names, read_part
-from scgpt_infer.ledger.plan import Plan
+from scgpt_infer.ledger.plan import Plan, apart
 from scgpt_infer.spans import Shard, grid
 from scgpt_infer.writers.sink import Part, no_values
 from scgpt_runtime.errors import OutputError
@@ -28,7 +29,9 @@ Place = tuple[Path, Mark]
 MISSING = "not done"
 """Why a row has no result that no part has."""
 
-_FREE = frozenset({"version", "time of the input"})
+_TIME = "time of the input"
+
+_FREE = frozenset({"version", _TIME})
 """In which plans of parts that can be compared may differ: a copy of the input is younger."""
 
 _MADE_BY = frozenset(
@@ -54,12 +57,18 @@ class Joined:
         Cells that two folders have, alike to the last bit; they are taken once.
     mixed
         What made the parts, by name, where they differ.
+    copies
+        Inputs of the folders, told apart by the times of their files; more than one were compared by samples.
+    notes
+        What a user may wonder at.
     """
 
     plan: Plan
     places: dict[int, Place]
     twice: int = 0
     mixed: dict[str, str] = field(default_factory=dict)
+    copies: int = 1
+    notes: tuple[str, ...] = ()
 
     @property
     def missing(self) -> list[range]:
@@ -135,7 +144,8 @@ def join(folders: Sequence[Path], *, allow_mixed: bool = False) -> Joined:
             "(allow_mixed=True), which the record of the output then tells."
         )
     places, twice = _placed(plan, folders)
-    return Joined(plan, places, twice, mixed)
+    copies = {other.flat().get(_TIME) for other in plans.values()}
+    return Joined(plan, places, twice, mixed, len(copies), tuple(_notes(plans, len(copies))))
 
 
 def missing_rows(joined: Joined, folders: Sequence[Path]) -> str:
@@ -173,10 +183,10 @@ def _agreed(plans: Mapping[Path, Plan]) -> tuple[Plan, dict[str, str]]:
     for folder, other in others:
         found = _told(other)
         different = [name for name in sorted({*wanted, *found}) if wanted.get(name) != found.get(name)]
-        work = [f"{name} {found.get(name)} instead of {wanted.get(name)}" for name in different if name not in _MADE_BY]
+        work = [apart(name, found.get(name), wanted.get(name)) for name in different if name not in _MADE_BY]
         if work:
             raise OutputError(
-                f"{folder} holds the parts of other work than {first}: it has {'; '.join(work)[:500]}. Merge folders "
+                f"{folder} holds the parts of other work than {first}: it has {'; '.join(work)}. Merge folders "
                 "of one job alone."
             )
         for name in different:
@@ -188,9 +198,23 @@ def _agreed(plans: Mapping[Path, Plan]) -> tuple[Plan, dict[str, str]]:
 
 def _told(plan: Plan) -> dict[str, Any]:
     """What must be equal."""
-    known = plan.origin is not None and plan.origin.size > 0
-    free = {*_FREE, "name of the input"} if known else _FREE  # its content tells
-    return {name: value for name, value in plan.flat().items() if name not in free}
+    return {name: value for name, value in plan.flat().items() if name not in _FREE}
+
+
+def _notes(plans: Mapping[Path, Plan], copies: int) -> Iterator[str]:
+    (first, plan), *others = plans.items()
+    if copies > 1:
+        yield (
+            f"The folders are of {copies} inputs whose files differ in the times of their last change. They were "
+            "compared by their sizes and by samples of their content, not whole: see that they are copies of one input."
+        )
+    for folder, other in others:
+        apart_in = told_apart(plan.made_on, other.made_on)
+        if apart_in:
+            yield (
+                f"{first} and {folder} were made on different machines or versions ({'; '.join(apart_in)}): last bits "
+                "may differ from those of one run."
+            )
 
 
 def _placed(plan: Plan, folders: Sequence[Path]) -> tuple[dict[int, Place], int]:

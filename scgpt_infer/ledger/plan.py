@@ -6,24 +6,28 @@ Plain values, as JSON. It knows no parts.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from scgpt_infer.ledger.made_on import made_on
 from scgpt_infer.ledger.origin import Origin
 from scgpt_infer.writers.sink import Column, Table, beside, fsync, output_errors
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["PLAN", "Plan"]
+__all__ = ["PLAN", "Plan", "apart"]
 
 PLAN = "plan.json"
 """Name of the plan among the parts."""
 
 _FORMAT = 1
-_LONG = 60
+_LONG, _BEFORE = 60, 20
 
-_FREE = frozenset({"threads", "instances", "device", "batch_tokens", "n_cells", "n_without_embedding"})
+_FREE = frozenset(
+    {"threads", "instances", "device", "batch_tokens", "n_cells", "n_without_embedding"}
+    | {"min_match", "annotation_reference"}  # where enough genes match; the reference's sha256 tells which it is
+)
 """Facts of a run that two runs of the same work may differ in."""
 
 
@@ -47,6 +51,8 @@ class Plan:
         Everything that was asked for and can change a row.
     columns, with_vectors, features, matrices, tables
         See `Target`.
+    made_on
+        Machine and libraries: told, never compared.
     """
 
     origin: Origin | None
@@ -64,6 +70,7 @@ class Plan:
     features: tuple[str, ...] = ()
     matrices: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
+    made_on: dict[str, str] = field(default_factory=made_on)
 
     @property
     def n_ranges(self) -> int:
@@ -73,11 +80,8 @@ class Plan:
     def differences(self, other: "Plan") -> list[str]:
         """How another plan differs from this one, in words; empty: it is the same work."""
         ours, theirs = self.flat(), other.flat()
-        return [
-            f"{name} {_short(ours.get(name))} instead of {_short(theirs.get(name))}"
-            for name in sorted({*ours, *theirs})
-            if ours.get(name) != theirs.get(name)
-        ]
+        names = sorted({*ours, *theirs})
+        return [apart(name, ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)]
 
     def flat(self) -> dict[str, Any]:
         """All that two plans of the same work have in common, by name."""
@@ -86,9 +90,12 @@ class Plan:
             words = json.dumps(whole[name])
             whole[name] = words if len(words) <= _LONG else hashlib.sha256(words.encode()).hexdigest()
         facts, asked = whole.pop("facts"), whole.pop("asked")
-        whole.pop("origin")
+        del whole["origin"], whole["made_on"]
         told = {} if self.origin is None else {**self.origin.told(), "time of the input": self.origin.modified}
-        return {**{name: value for name, value in facts.items() if name not in _FREE}, **whole, **asked, **told}
+        if self.origin is not None and self.origin.size:
+            del told["name of the input"]  # its content tells
+        kept = {name: value for name, value in facts.items() if name not in _FREE}
+        return {**kept, **whole, **dict(_leaves(asked)), **told}
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -106,11 +113,14 @@ class Plan:
         path = folder / PLAN
         try:
             told: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
+            lacks = f"has no {PLAN}" if folder.is_dir() else "is a file" if folder.exists() else "is not there"
             raise OutputError(
-                f"{folder} has no {PLAN}, so it is no folder of parts. Name one that scgpt-infer made (OUTPUT.parts)."
+                f"{folder} {lacks}, so it is no folder of parts. Name one that scgpt-infer made (OUTPUT.parts)."
             ) from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise OutputError(f"{path} cannot be read: {error.strerror}. See that you may read it.") from error
+        except ValueError as error:
             raise _unreadable(path, str(error)) from error
         found = told.get("format") if isinstance(told, dict) else None
         if found is not None and found != _FORMAT:
@@ -153,6 +163,25 @@ def _unreadable(path: Path, why: str) -> OutputError:
     return OutputError(f"{path} cannot be read: {why}. Remove the folder and begin anew (--no-resume, resume=False).")
 
 
-def _short(value: object) -> str:
-    words = str(value)
-    return words if len(words) <= _LONG else f"{words[:57]}..."
+def apart(name: str, ours: object, theirs: object) -> str:
+    """How a value differs from another, in words; of long ones what lies where they begin to."""
+    one, other = str(ours), str(theirs)
+    if max(len(one), len(other)) <= _LONG:
+        return f"{name} {one} instead of {other}"
+    unlike = (at for at, (left, right) in enumerate(zip(one, other, strict=False)) if left != right)
+    first = max(0, next(unlike, min(len(one), len(other))) - _BEFORE)
+    return f"{name} {_short(one, first)} instead of {_short(other, first)}"
+
+
+def _short(words: str, first: int) -> str:
+    left, right = "..." if first else "", "..." if len(words) - first > _LONG else ""
+    return f"{left}{words[first : first + _LONG]}{right}"
+
+
+def _leaves(told: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested ones, by names such as ``how.k``."""
+    for name, value in told.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value

@@ -11,8 +11,9 @@ from typing import Any
 from scgpt_infer.keeping import replay
 from scgpt_infer.ledger.joining import Joined, join, missing_rows, rows_in_words
 from scgpt_infer.ledger.parts import Kept
+from scgpt_infer.ledger.same_cells import of_cells
 from scgpt_infer.merging.options import Merged, MergeOptions
-from scgpt_infer.merging.target import destination, open_target
+from scgpt_infer.merging.target import destination, keeps_cells, open_target
 from scgpt_infer.output import check_disk
 from scgpt_infer.run import Progress
 from scgpt_infer.summary import BadCells
@@ -64,7 +65,8 @@ def merge(
     path = destination(plan, output, how)
     with open_target(joined, path, how) as target:
         check_disk(target)
-        bad = replay(_told(joined.parts(), plan.n_cells, progress), target, _facts(joined, n_bad))
+        parts = of_cells(joined.parts(), target.names) if keeps_cells(path) else joined.parts()
+        bad = replay(_told(parts, plan.n_cells, progress), target, _facts(joined, n_bad))
     seconds = time.perf_counter() - started
     return _merged(joined, path, paths, bad, seconds)
 
@@ -86,6 +88,8 @@ def _merged(joined: Joined, path: Path, folders: Sequence[Path], bad: BadCells, 
         mixed=joined.mixed,
         parts_sha256=joined.digest,
         wall_seconds=seconds,
+        n_bad_files=int(plan.facts.get("n_bad_files", 0)),
+        notes=joined.notes,
     )
 
 
@@ -95,6 +99,8 @@ def _facts(joined: Joined, n_bad: int) -> dict[str, Any]:
     facts |= {"parts_sha256": joined.digest, **{name: told for name, told in joined.mixed.items() if name in facts}}
     if joined.mixed:
         facts["mixed"] = "; ".join(f"{name} {told}" for name, told in joined.mixed.items())
+    if joined.copies > 1:
+        facts["inputs"] = f"{joined.copies} by the times of their files, compared by samples"
     if joined.missing:
         facts["incomplete"] = f"{rows_in_words(joined.missing)} of {joined.plan.n_cells:,} were not done"
     return facts

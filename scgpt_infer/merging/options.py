@@ -2,8 +2,8 @@
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from scgpt_infer.readers.source import UNREAD, CellPaths
 from scgpt_infer.summary import BadCell
 
 __all__ = ["MergeOptions", "Merged"]
@@ -20,14 +20,15 @@ class MergeOptions:
     allow_missing
         Rows that no part has: they become NaN, and the record tells it as ``incomplete``.
     cells
-        Where the cells are now, for an output that keeps what is told of them. None: where they were.
+        Where the cells are now, for an output that keeps what is told of them: a file, a folder of files, or several,
+        as for the job. None: where they were.
     obs_only
         Leave ``X``, ``layers``, ``raw`` and pairwise matrices out of an ``.h5ad`` output.
     """
 
     allow_mixed: bool = False
     allow_missing: bool = False
-    cells: Path | str | None = None
+    cells: CellPaths | None = None
     obs_only: bool = False
 
 
@@ -47,6 +48,10 @@ class Merged:
         Cells without a result by reason, and the first of them.
     mixed
         What made the parts, by name, where they differ.
+    n_bad_files
+        Files of a set that could not be read when the work began, and whose cells are missing.
+    notes
+        What a user may wonder at, such as that copies of the input were compared by samples.
     parts_sha256
         One digest of all parts: equal to that of an undisturbed run.
     wall_seconds
@@ -67,6 +72,14 @@ class Merged:
     mixed: dict[str, str]
     parts_sha256: str
     wall_seconds: float
+    n_bad_files: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing that was asked for: no row, and no file of a set."""
+        unread = any(reason.startswith(UNREAD) for reason in self.reasons)
+        return not (self.n_missing or self.n_bad_files or unread)
 
     def to_json(self) -> str:
         """One JSON object."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import anndata as ad
@@ -14,8 +15,9 @@ from scipy import sparse
 from scgpt_infer import EmbedOptions
 from scgpt_infer.api import embed_file
 from scgpt_infer.cli import run
+from scgpt_infer.ledger.origin import Origin
 from scgpt_infer.ledger.plan import PLAN
-from scgpt_infer.merging import MergeOptions, merge
+from scgpt_infer.merging import MergeOptions, merge, target
 from scgpt_infer.spans import Shard
 from scgpt_infer.work import WorkOptions
 from scgpt_runtime.errors import CellsError, OutputError
@@ -64,6 +66,12 @@ def replan(folder, **facts):
     (folder / PLAN).write_text(json.dumps(told))
 
 
+def replan_origin(folder, *cells):
+    told = json.loads((folder / PLAN).read_text())
+    told["origin"] |= asdict(Origin.of(cells))
+    (folder / PLAN).write_text(json.dumps(told))
+
+
 def test_shards_merged_equal_the_whole_bit_for_bit(made, shards, tmp_path):
     merged = merge(shards, tmp_path / "whole.npy")
     for name in ("whole.npy", "whole.cells.txt", "whole.npy.bad.csv", "whole.npy.json"):
@@ -95,6 +103,13 @@ def test_an_output_that_keeps_obs_finds_the_cells_or_is_told(cells, made, shards
         merge(shards, output)
     merge(shards, output, MergeOptions(cells=cells))
     other = tmp_path / "other.h5ad"
+    renamed = ad.read_h5ad(cells)
+    renamed.obs_names = [f"other-{i}" for i in range(N_CELLS)]
+    renamed.write_h5ad(other)
+    for folder in shards:
+        replan_origin(folder, other)
+    with pytest.raises(OutputError, match=r"Row 0 of the parts is the cell 'cell-0', and .* is 'other-0'"):
+        merge(shards, output, MergeOptions(cells=other))
     ad.read_h5ad(cells)[:100].copy().write_h5ad(other)
     with pytest.raises(CellsError, match="is not what was embedded"):
         merge(shards, output, MergeOptions(cells=other))
@@ -169,7 +184,9 @@ def test_other_cells_are_other_work_and_a_younger_copy_is_not(shards, tmp_path):
     told = json.loads((shards[1] / PLAN).read_text())
     told["origin"] |= {"modified": 1, "names": ["copy.h5ad"]}
     (shards[1] / PLAN).write_text(json.dumps(told))
-    merge(shards, tmp_path / "x.npy")
+    found = merge(shards, tmp_path / "x.npy")
+    assert "compared by their sizes and by samples" in found.notes[0]
+    assert json.loads((tmp_path / "x.npy.json").read_text())["inputs"].startswith("2 by the times")
     told["origin"]["sample"] = "0"
     (shards[1] / PLAN).write_text(json.dumps(told))
     with pytest.raises(OutputError, match="content of the input"):
@@ -197,6 +214,8 @@ def test_the_cells_themselves_and_folders_of_anything_else_are_refused(cells, sh
         merge(shards, cells)
     with pytest.raises(OutputError, match=r"has no plan\.json"):
         merge([tmp_path], tmp_path / "x.npy")
+    with pytest.raises(OutputError, match=r"cells\.h5ad is a file, so it is no folder of parts"):
+        merge([cells], tmp_path / "x.npy")
 
 
 def test_the_command_merges_and_reports(shards, tmp_path, capsys):
@@ -209,6 +228,51 @@ def test_the_command_merges_and_reports(shards, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["n_embedded"] == N_CELLS - 2
     assert run(["merge", str(shards[0]), "-o", str(tmp_path / "y.npy")]) == 2
     assert "--shard 1/3, 2/3" in capsys.readouterr().err
+    assert run(["merge", str(shards[0]), "-o", str(tmp_path / "y.npy"), "--allow-missing"]) == 3
+    capsys.readouterr()
+    for folder in shards:
+        replan(folder, n_bad_files=1)
+    assert run(words) == 3
+    assert "1 of the set could not be read" in capsys.readouterr().out
+
+
+def test_other_machines_are_told_and_never_refused(shards, tmp_path, capsys):
+    told = json.loads((shards[1] / PLAN).read_text())
+    told["made_on"] |= {"processor": "another one", "onnxruntime": "0.1"}
+    (shards[1] / PLAN).write_text(json.dumps(told))
+    assert run(["merge", *map(str, shards), "-o", str(tmp_path / "x.npy"), "-q"]) == 0
+    said = capsys.readouterr().err
+    assert "different machines or versions" in said
+    assert " | another one" in said
+    assert " | 0.1" in said
+
+
+def test_parts_of_chosen_cells_go_into_no_output_that_keeps_all_of_them(cells, shards, tmp_path):
+    for folder in shards:
+        told = json.loads((folder / PLAN).read_text())
+        told["asked"]["rows"] = "sha256 of some"
+        (folder / PLAN).write_text(json.dumps(told))
+    for suffix in (".h5ad", ".zarr", ".census"):
+        with pytest.raises(OutputError, match="parts are of chosen cells"):
+            merge(shards, tmp_path / f"x{suffix}", MergeOptions(cells=cells))
+
+
+def test_an_address_is_not_looked_for_on_the_disk(shards, tmp_path, monkeypatch):
+    opened = []
+
+    def none_here(cells, plan):
+        opened.append(cells)
+        raise CellsError("no network")
+
+    monkeypatch.setattr(target, "_opened", none_here)
+    for folder in shards:
+        replan_origin(folder, "census:2025-01-30")
+    for where in (None, "census:2025-01-30"):
+        with pytest.raises(CellsError, match="no network"):
+            merge(shards, tmp_path / "x.h5ad", MergeOptions(cells=where))
+    assert list(map(str, opened)) == ["census:2025-01-30"] * 2
+    with pytest.raises(CellsError, match="is not what was embedded"):
+        merge(shards, tmp_path / "x.h5ad", MergeOptions(cells="census:2024-07-01"))
 
 
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr", ".census"])
@@ -223,7 +287,13 @@ def test_files_that_are_one_data_set_are_found_again(cells, toy_model, tmp_path,
         work = WorkOptions(shard=Shard(index, 2))
         embed_file(paths, output, toy_model, CPU, work=work)
     embed_file(paths, tmp_path / f"whole{suffix}", toy_model, CPU)
-    merge([tmp_path / f"x{suffix}.parts"], output)
+    folder = tmp_path / f"x{suffix}.parts"
+    merge([folder], output)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    paths = [path.rename(moved / path.name) for path in paths]
+    for named in (moved, paths):
+        merge([folder], output, MergeOptions(cells=named))
     if suffix == ".census":
         for name in ("embeddings.npy", "joinids.npy"):
             assert (output / name).read_bytes() == (tmp_path / "whole.census" / name).read_bytes()
