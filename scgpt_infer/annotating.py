@@ -6,7 +6,7 @@ In: a bundle and `AnnotateOptions`. Out: a task for a `Job`, and the figures of 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -106,6 +106,21 @@ class AnnotateOptions:
         if self.truth is None and (self.by or self.names):
             raise OptionError("by and names are for judging answers: name the column of the right labels (--truth).")
 
+    def check_work(self, work: WorkOptions) -> None:
+        """Make sure that a job does all that is asked of how it is done.
+
+        Raises
+        ------
+        OptionError
+            It heeds not all of it, or a share of the cells should be judged.
+        """
+        work.check("annotate", "shard", "workers", "ray", "strict")
+        if work.shard is not None and self.truth is not None:
+            raise OptionError(
+                f"Nothing can be judged of shard {work.shard} alone. Leave truth (--truth) out, merge the shards, and "
+                "judge with scgpt_infer.evaluation.evaluate."
+            )
+
     def fitting(self, options: EmbedOptions) -> EmbedOptions:
         """The options of a run whose vectors can be compared with the reference's, as far as they leave a choice."""
         if self.reference is None or options.precision != "auto":
@@ -195,9 +210,8 @@ class Labels:
         """
         self.check(str(answers.facts.record(0, 0)["vector_id"]))
         task = Annotation(self.labeller, self.how.top, self.unknown_below, answers.vectors)
-        return Job(
-            source, answers, task, options, self.how.prefix, self.how.with_vectors, asked={"how": asdict(self.how)}
-        )
+        asked = {"recompute": self.how.recompute}  # the plan tells the facts of the task; the rest changes no row
+        return Job(source, answers, task, options, self.how.prefix, self.how.with_vectors, asked=asked)
 
     def into_memory(self, job: Job, cells: "AnnData | Path | str", inplace: bool) -> "AnnData":
         """Do the job in memory."""

@@ -3,7 +3,7 @@
 None of it can change a result.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from scgpt_infer.spans import Shard
 from scgpt_runtime.errors import OptionError
@@ -48,3 +48,26 @@ class WorkOptions:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise OptionError(f"{name} is {value!r}; expected a whole number of at least 1.")
+
+    def check(self, job: str, *able: str) -> None:
+        """Make sure that a job does all that is asked.
+
+        Parameters
+        ----------
+        job
+            Its name, for the message.
+        able
+            Options that it heeds, beside `resume`.
+
+        Raises
+        ------
+        OptionError
+            Something is asked that it would leave undone.
+        """
+        heeded = ("resume", *able)
+        asked = [one.name for one in fields(self) if one.name not in heeded and getattr(self, one.name) != one.default]
+        if asked:
+            raise OptionError(
+                f"{' and '.join(asked)} of WorkOptions {'are' if len(asked) > 1 else 'is'} not for {job}, which heeds "
+                f"{', '.join(heeded)}. Leave {'them' if len(asked) > 1 else 'it'} out here."
+            )

@@ -135,6 +135,7 @@ def impute_file(
     ScgptInferError
         As for `impute`, and where the file cannot be written. No partial file has the final name.
     """
+    work.check("impute")
     path = destination(Path(cells), output, options)
     if path.suffix.lower() not in FORMATS:
         raise OutputError(f"Imputed values go to {', '.join(FORMATS)}, and the output is {path.name}.")

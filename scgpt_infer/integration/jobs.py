@@ -150,6 +150,12 @@ def integrate_file(
     ScgptInferError
         As for `integrate`; `MissingDependencyError` where scores were asked for and cannot be had.
     """
+    work.check("integrate", "shard")
+    if work.shard is not None and how.label is not None:
+        raise OptionError(
+            f"Shard {work.shard} alone cannot be scored. Leave label (--label) out, merge the shards, and score with "
+            "scgpt_infer.integration.score."
+        )
     path = destination(cells, output, options)
     if how.label is not None:
         check_installed()
@@ -196,7 +202,12 @@ def _opened(
             facts = BatchFacts(Facts(bundle, engine, source, match, options), batches, how.batch or "")
             running = engine if batches is None else LabelledEngine(engine, batches.labels)
             answers = Answers(running, match.columns, facts, embedding, bundle.manifest.dim)
-            yield _Opened(Job(source, answers, Embedding(), options, asked={"how": asdict(how)}), batches)
+            yield _Opened(Job(source, answers, Embedding(), options, asked={"how": _deciding(how)}), batches)
+
+
+def _deciding(how: IntegrateOptions) -> dict[str, Any]:
+    """What can change a row."""
+    return {name: value for name, value in asdict(how).items() if name not in ("label", "ignore")}
 
 
 def _batches(

@@ -159,6 +159,7 @@ def multiomic_file(
     how
         See `multiomic`.
     """
+    work.check("multiomic", "shard")
     path = destination(Path(cells), output, options)
     with _opened(cells, model, how, options, cache_dir, say) as opened:
         return opened.told(opened.job.into_file(path, progress, work=work))
@@ -225,7 +226,8 @@ def _opened(
         )
         answers = Answers(engine, matched.columns, facts, embedding, bundle.manifest.dim)
         tables = _tables(engine, bundle)
-        job = Job(source, answers, Multimodal(tables), options, tables=tables, asked={"how": asdict(how)})
+        asked_for = {"how": asdict(how), "batch_tokens": options.batch_tokens}  # two engines, each with a default
+        job = Job(source, answers, Multimodal(tables), options, tables=tables, asked=asked_for)
         yield _Opened(job, matched, asked, tuple(found))
 
 
