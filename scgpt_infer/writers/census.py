@@ -5,6 +5,8 @@ embedded, and left out. ``meta.yml`` tells what the contribution is, as far as a
 ``scgpt_infer.json`` the run. Rows are appended as they come; their number is filled in at the end.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +25,9 @@ from scgpt_runtime.errors import OutputError
 __all__ = ["bytes_needed", "check", "is_ours", "open_census"]
 
 _EMBEDDINGS, _JOINIDS, _META, _RECORD = "embeddings.npy", "joinids.npy", "meta.yml", "scgpt_infer.json"
+_META_SHA256 = "meta_sha256"
+"""Of ``meta.yml`` as it was written: who fills it in does not lose that to another run."""
+
 _HEAD_BYTES = 128
 """Of an array, whatever its number of rows: numpy leaves room for one that grows."""
 
@@ -33,8 +38,14 @@ def bytes_needed(target: Target) -> int:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder holds a contribution of ours and nothing else; ``meta.yml`` may have been filled in."""
-    return {path.name for path in folder.iterdir()} == {_EMBEDDINGS, _JOINIDS, _META, _RECORD}
+    """Whether a folder holds a contribution of ours and nothing else, and nobody has filled in its ``meta.yml``."""
+    if {path.name for path in folder.iterdir()} != {_EMBEDDINGS, _JOINIDS, _META, _RECORD}:
+        return False
+    try:
+        told = json.loads((folder / _RECORD).read_bytes())
+        return isinstance(told, dict) and told.get(_META_SHA256) == _sha256((folder / _META).read_bytes())
+    except (OSError, ValueError):
+        return False
 
 
 def check(target: Target) -> None:
@@ -118,9 +129,9 @@ class CensusSink:
         with output_errors(self.target.path):
             self._check_once()
             self.write_heads()
-            text = meta(record, self.n_embedded, self.target.dim)
-            (self.stage.folder / _META).write_text(text, encoding="utf-8")
-            (self.stage.folder / _RECORD).write_bytes(record_json(record))
+            text = meta(record, self.n_embedded, self.target.dim).encode()
+            (self.stage.folder / _META).write_bytes(text)
+            (self.stage.folder / _RECORD).write_bytes(record_json({**record, _META_SHA256: _sha256(text)}))
             self.stage.publish()
 
     def write_heads(self) -> None:
@@ -153,6 +164,10 @@ def _write_head(file: FileIO, dtype: str, shape: tuple[int, ...]) -> None:
     file.seek(0)
     np.lib.format.write_array_header_1_0(file, described)
     file.seek(0, 2)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _little(numbers: NDArray[Any]) -> NDArray[Any]:

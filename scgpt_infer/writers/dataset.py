@@ -5,6 +5,7 @@ columns in ``_common_metadata``. Readers of data sets skip names that begin with
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ RECORD = "_scgpt_infer.json"
 """The file with the facts of the run."""
 
 _COMMON = "_common_metadata"
+_PART = re.compile(r"part-\d{5,}\.parquet")
 _FILE_BYTES = 128 << 20
 _LEAST_ROWS = 64 * 1024  # 64 ranges: smaller files are many files
 _COLUMN_BYTES = 300  # of each row group: what a file's end tells of a column
@@ -38,7 +40,7 @@ def bytes_needed(target: Target) -> int:
 def is_ours(folder: Path) -> bool:
     """Whether a folder holds nothing but a data set of ours."""
     names = [path.name for path in folder.iterdir()]
-    ours = all(name in (RECORD, _COMMON) or (name.startswith("part-") and name.endswith(".parquet")) for name in names)
+    ours = all(name in (RECORD, _COMMON) or _PART.fullmatch(name) for name in names)
     return ours and RECORD in names
 
 

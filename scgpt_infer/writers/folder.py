@@ -3,6 +3,7 @@
 It does not know what the folder holds.
 """
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,10 +14,15 @@ from scgpt_infer.interrupts import deferred, honour
 from scgpt_infer.writers.sink import fsync, output_errors
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["Ours", "Stage", "check_output", "published", "staged"]
+__all__ = ["STAGE", "Ours", "Stage", "check_output", "clear_stage", "published", "staged"]
 
 Ours = Callable[[Path], bool]
 """Whether a folder is one that we wrote, so that another may take its place."""
+
+STAGE = ".stage"
+"""What the names of folders end with in which others are written."""
+
+_WHOLE, _FORMER = "whole", "former"
 
 
 def check_output(output: Path, ours: Ours | None = None) -> None:
@@ -35,7 +41,7 @@ def check_output(output: Path, ours: Ours | None = None) -> None:
         It exists and may not be replaced, or its parent does not.
     """
     if output.exists() and not (ours is not None and output.is_dir() and ours(output)):
-        written = "" if ours is None else ", and scgpt-infer did not write it"
+        written = "" if ours is None else ", and scgpt-infer did not write it as it is now"
         raise OutputError(f"{output} exists already{written}. Give another name, or remove it first.")
     if not output.parent.is_dir():
         raise OutputError(f"The folder {output.parent} of the output {output.name} does not exist. Make it first.")
@@ -70,7 +76,7 @@ class Stage:
         honour()
         check_output(self.output, self.ours)
         with deferred():
-            former = self.folder.with_name("former")
+            former = self.folder.with_name(_FORMER)
             if self.output.exists():
                 self.output.rename(former)
             try:
@@ -93,10 +99,24 @@ def staged(output: Path, ours: Ours | None = None) -> Iterator[Stage]:
     """
     check_output(output, ours)
     prefix = f".{output.name[:64]}."
-    with output_errors(output), tempfile.TemporaryDirectory(prefix=prefix, dir=output.parent) as above:
-        folder = Path(above) / "whole"
+    with output_errors(output), tempfile.TemporaryDirectory(STAGE, prefix, output.parent) as above:
+        folder = Path(above) / _WHOLE
         folder.mkdir()
         yield Stage(folder, output, ours)
+
+
+def clear_stage(above: Path, output: Path) -> None:
+    """Remove what a killed run has left of a stage, where that is all there is in it.
+
+    A former output that was set aside, and in whose place nothing has come yet, gets its name back.
+    """
+    if not {path.name for path in above.iterdir()} <= {_WHOLE, _FORMER}:
+        return
+    former = above / _FORMER
+    if former.exists() and not output.exists():
+        former.rename(output)
+        fsync(output.parent)
+    shutil.rmtree(above)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from scgpt_infer.writers.sink import Column, Part, Record, Sink, Target, matrix_
 __all__ = ["bytes_needed", "check", "is_ours", "open_zarr"]
 
 _MARK = "scgpt_infer_output"
-"""Attribute of the root of a store that we wrote; whoever writes the store anew drops it."""
+"""Attribute of the root of a store that we wrote: its elements. Whoever writes the store anew drops it."""
 
 _CHUNK_ROWS = 1024
 _SHARD_BYTES = 16 << 20
@@ -43,12 +43,19 @@ def bytes_needed(target: Target) -> int:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder is a store that we wrote and nobody has written anew."""
+    """Whether a folder is a store that we wrote, that nobody has written anew or added an element to."""
     try:
         attributes = json.loads((folder / "zarr.json").read_bytes()).get("attributes", {})
     except (OSError, ValueError):
         return False
-    return _MARK in attributes and (folder / "uns").is_dir()
+    told = attributes.get(_MARK)
+    return isinstance(told, list) and set(_elements(folder)) <= set(told) and (folder / "uns").is_dir()
+
+
+def _elements(folder: Path) -> list[str]:
+    """What a store holds, as ``obs``, ``obs/batch``."""
+    found = (path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def check(target: Target) -> None:
@@ -176,7 +183,7 @@ class ZarrSink:
             for table in target.tables:
                 if table.features:
                     write_elem(uns, f"{target.key}_{table.name}_names", np.array(table.features, object))
-            self.root.attrs[_MARK] = 1
+            self.root.attrs[_MARK] = _elements(self.stage.folder)
             self.stage.publish()
 
 

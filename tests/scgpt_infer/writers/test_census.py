@@ -97,12 +97,21 @@ def test_joinids_may_stand_in_any_order_but_each_once(tmp_path: Path):
 def test_a_contribution_of_ours_is_replaced_and_nothing_else(tmp_path: Path):
     path = tmp_path / "x.census"
     write(path, [1, 2, 3])
-    (path / "meta.yml").write_text("id: filled in")
     write(path, [4, 5, 6])
     assert np.load(path / "joinids.npy").tolist() == [4, 6]
     (path / "CxG-contrib-1").mkdir()
     with pytest.raises(OutputError, match=r"exists already, and scgpt-infer did not write it"):
         write(path, [1, 2, 3])
+
+
+def test_a_meta_that_was_filled_in_is_not_lost(tmp_path: Path):
+    path = tmp_path / "x.census"
+    write(path, [1, 2, 3])
+    filled = (path / "meta.yml").read_text().replace('name: ""', 'name: "Ada Lovelace"')
+    (path / "meta.yml").write_text(filled)
+    with pytest.raises(OutputError, match=r"exists already, and scgpt-infer did not write it as it is now"):
+        write(path, [4, 5, 6])
+    assert (path / "meta.yml").read_text() == filled
 
 
 def test_what_cannot_be_contributed_is_refused_before_the_work(tmp_path: Path):

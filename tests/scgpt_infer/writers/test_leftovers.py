@@ -25,3 +25,30 @@ def test_what_a_killed_run_left_goes_and_nothing_else(tmp_path, suffix):
         path.mkdir() if is_folder else path.write_text("unfinished")
     sweep(target.path)
     assert set(tmp_path.iterdir()) == others
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+def test_hidden_files_and_folders_of_a_user_stay(tmp_path, suffix):
+    for name in ("20240101", "mybackup", "projects.part.bak", "ABCDEFGH.part"):
+        (tmp_path / f".x{suffix}.{name}").write_text("mine")
+    for name in ("projects", "abcdefgh.part", "abcdefgh.stage"):
+        (tmp_path / f".x{suffix}.{name}").mkdir()
+        (tmp_path / f".x{suffix}.{name}" / "notes").write_text("mine")
+    there = set(tmp_path.rglob("*"))
+    sweep(tmp_path / f"x{suffix}")
+    assert set(tmp_path.rglob("*")) == there
+
+
+def test_a_former_output_that_was_set_aside_comes_back(tmp_path):
+    """Between the two renames of a folder that takes the place of another, the old one has no name of its own."""
+    output, above = tmp_path / "x.zarr", tmp_path / ".x.zarr.abcdefgh.stage"
+    for name in ("whole", "former"):
+        (above / name).mkdir(parents=True)
+        (above / name / "zarr.json").write_text(name)
+    sweep(output)
+    assert (output / "zarr.json").read_text() == "former"
+    assert list(tmp_path.iterdir()) == [output]
+    (above / "former").mkdir(parents=True)  # and when the new one had its name
+    sweep(output)
+    assert (output / "zarr.json").read_text() == "former"
+    assert list(tmp_path.iterdir()) == [output]

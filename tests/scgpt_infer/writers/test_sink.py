@@ -1,5 +1,6 @@
 """What holds for every format: no partial file under the final name, whatever ends the writing."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from scgpt_infer.writers import WRITERS, Part, Target, writer_of
+from scgpt_infer.writers.sink import output_errors
 from scgpt_runtime.errors import OutputError
 
 SUFFIXES = sorted(WRITERS)
@@ -149,3 +151,10 @@ def test_an_unknown_suffix_is_told_which_are_known(tmp_path):
         writer_of(tmp_path / "x.xlsx")
     with pytest.raises(OutputError, match=r"\(none\)"):
         writer_of(tmp_path / "x")
+
+
+def test_an_error_of_writing_does_not_say_that_nothing_is_left(tmp_path):
+    """Whoever writes knows what of it stays, such as parts that are done."""
+    with pytest.raises(OutputError, match=r"the disk is full\. Free some space") as ended, output_errors(tmp_path / "x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert "left behind" not in str(ended.value)

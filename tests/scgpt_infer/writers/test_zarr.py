@@ -156,6 +156,15 @@ def test_a_former_output_of_ours_is_replaced_and_nothing_else(path, version):
     assert ad.read_zarr(path).n_obs == 60
 
 
+@pytest.mark.parametrize("name", ["X", "layers/mine", "uns/mine", "obsm/X_umap", "obs/mine"])
+def test_what_a_user_has_added_to_a_store_of_ours_is_not_lost(path, name):
+    written(path, n_cells=50)
+    zarr.open_group(path, mode="r+").create_array(name, shape=(50,), dtype="float32")
+    with pytest.raises(OutputError, match="did not write it as it is now"):
+        written(path, n_cells=50)
+    assert name in zarr.open_group(path, mode="r")
+
+
 def test_any_other_folder_is_no_output_of_ours(tmp_path):
     assert not is_ours(tmp_path)
     (tmp_path / "zarr.json").write_text(json.dumps({"zarr_format": 3, "node_type": "group"}))
