@@ -1,4 +1,4 @@
-"""What machine and libraries the parts of a job are made on: `made_on`, and what to say where two differ, `told_apart`.
+"""What machine and libraries the parts of a job are made on: `made_here`, and where two differ, `told_apart`.
 
 They decide no row by name, but the last bits of one may depend on them; so they are told, and never a reason to refuse.
 """
@@ -8,12 +8,12 @@ from importlib import metadata
 
 from scgpt_runtime.machine import processor
 
-__all__ = ["made_on", "told_apart"]
+__all__ = ["made_here", "told_apart"]
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "openvino")
 
 
-def made_on() -> dict[str, str]:
+def made_here() -> dict[str, str]:
     """The processor's name, and the versions of what can run a model here."""
     found = {"processor": processor().name}
     for name in _PACKAGES:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from scgpt_infer.ledger.made_on import made_on
+from scgpt_infer.ledger.made_on import made_here
 from scgpt_infer.ledger.origin import Origin
 from scgpt_infer.writers.sink import Column, Table, beside, fsync, output_errors
 from scgpt_runtime.errors import OutputError
@@ -70,7 +70,7 @@ class Plan:
     features: tuple[str, ...] = ()
     matrices: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
-    made_on: dict[str, str] = field(default_factory=made_on)
+    made_on: dict[str, str] = field(default_factory=made_here)
 
     @property
     def n_ranges(self) -> int:

@@ -110,6 +110,7 @@ def destination(plan: Plan, output: Path | str, how: MergeOptions) -> Path:
     """The output, links followed; it is none of the cells, and can be written."""
     path = Path(os.path.realpath(output))
     writer_of(path)
+    cells: Sequence[Path | str]
     cells = members(how.cells) if how.cells is not None else plan.origin.paths if plan.origin is not None else ()
     if path.exists() and any(Path(one).exists() and path.samefile(one) for one in cells):
         raise OutputError(f"{output} holds the cells that were embedded. Name another output.")
@@ -140,8 +141,8 @@ def _check_same(plan: Plan, cells: CellPaths) -> None:
     paths = [cells] if isinstance(cells, (str, Path)) else cells
     if plan.origin is not None:
         now, then = Origin.of(paths), plan.origin
-        named = not then.size and now.names != then.names  # of an address, whose content is not looked at
-        if named or (now.size, now.sample) != (then.size, then.sample):
+        elsewhere = not then.size and list(map(place_of, paths)) != list(map(place_of, then.paths))
+        if elsewhere or (now.size, now.sample) != (then.size, then.sample):
             raise CellsError(
                 f"{paths[0]} is not what was embedded: {now.size:,} bytes instead of {then.size:,}, or other ones. "
                 f"{_REMEDY}"

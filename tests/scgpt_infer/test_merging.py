@@ -294,6 +294,8 @@ def test_files_that_are_one_data_set_are_found_again(cells, toy_model, tmp_path,
     paths = [path.rename(moved / path.name) for path in paths]
     for named in (moved, paths):
         merge([folder], output, MergeOptions(cells=named))
+    words = ["merge", str(folder), "-o", str(output), "-q"]
+    assert run([*words, *(word for path in paths for word in ("--cells", str(path)))]) == 0
     if suffix == ".census":
         for name in ("embeddings.npy", "joinids.npy"):
             assert (output / name).read_bytes() == (tmp_path / "whole.census" / name).read_bytes()

@@ -37,7 +37,7 @@ process MERGE {
 
     script:
     """
-    scgpt-infer merge '${params.output}.parts' -o '${params.output}'
+    scgpt-infer merge '${params.output}.parts' -o '${params.output}' || exit \$((\$? == 3 ? 0 : \$?)) # 3: as above
     """
 }
 
