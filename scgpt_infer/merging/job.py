@@ -3,6 +3,8 @@
 What an output keeps of the cells is `scgpt_infer.merging.target`'s matter.
 """
 
+import logging
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,16 +12,21 @@ from typing import Any
 
 from scgpt_infer.keeping import replay
 from scgpt_infer.ledger.joining import Joined, join, missing_rows, rows_in_words
+from scgpt_infer.ledger.lock import Lock
 from scgpt_infer.ledger.parts import Kept
 from scgpt_infer.ledger.same_cells import of_cells
+from scgpt_infer.merging.alone import alone
 from scgpt_infer.merging.options import Merged, MergeOptions
 from scgpt_infer.merging.target import destination, keeps_cells, open_target
 from scgpt_infer.output import check_disk
 from scgpt_infer.run import Progress
 from scgpt_infer.summary import BadCells
+from scgpt_infer.writers import writer_of
 from scgpt_runtime.errors import CellsError, OutputError
 
 __all__ = ["merge"]
+
+_log = logging.getLogger(__name__)
 
 
 def merge(
@@ -47,12 +54,13 @@ def merge(
     Raises
     ------
     OutputError
-        Rows are missing, or there twice and not alike; folders are of other work; parts are damaged; or the output
-        cannot be written.
+        Rows are missing, or there twice and not alike; folders are of other work; parts are damaged; another merge of
+        this output is at work; or the output cannot be written.
     CellsError
         The cells are not where they were, or are others; or none has a result.
     """
     how, started = options or MergeOptions(), time.perf_counter()
+    writer_of(Path(os.path.realpath(output)))  # a format that there is not is told first
     paths = [Path(folder) for folder in folders]
     joined = join(paths, allow_mixed=how.allow_mixed)
     lacking = missing_rows(joined, paths)
@@ -63,10 +71,10 @@ def merge(
     if n_bad == plan.n_cells:
         raise CellsError(f"None of the {n_bad:,} cells has a result in these folders, so nothing was written.")
     path = destination(plan, output, how)
-    with open_target(joined, path, how) as target:
+    with alone(path, _log.warning) as lock, open_target(joined, path, how) as target:
         check_disk(target)
         parts = of_cells(joined.parts(), target.names) if keeps_cells(path) else joined.parts()
-        bad = replay(_told(parts, plan.n_cells, progress), target, _facts(joined, n_bad))
+        bad = replay(_told(parts, plan.n_cells, progress, lock), target, _facts(joined, n_bad))
     seconds = time.perf_counter() - started
     return _merged(joined, path, paths, bad, seconds)
 
@@ -106,8 +114,10 @@ def _facts(joined: Joined, n_bad: int) -> dict[str, Any]:
     return facts
 
 
-def _told(parts: Iterable[Kept], total: int, progress: Progress | None) -> Iterator[Kept]:
+def _told(parts: Iterable[Kept], total: int, progress: Progress | None, lock: Lock) -> Iterator[Kept]:
+    """The parts, and after them a look whether the output is still ours to make."""
     for kept in parts:
         yield kept
         if progress is not None:
             progress(kept.part.stop, total)
+    lock.check()
