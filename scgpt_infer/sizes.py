@@ -7,6 +7,8 @@ from scgpt_runtime.errors import OptionError
 __all__ = ["bytes_of", "size"]
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
+_LEAST_BARE = 1_000_000
+"""A smaller number without a unit is meant in some unit that was forgotten."""
 _WORDS = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 
@@ -25,10 +27,15 @@ def bytes_of(text: str) -> int:
     Raises
     ------
     OptionError
-        It is no size.
+        It is no size, or so small a number without a unit that one was forgotten.
     """
     found = _WORDS.fullmatch(text.strip())
     if found is None or float(found[1]) == 0:
         raise OptionError(f"{text!r} is no size of memory. Write a number with a unit, such as 8GiB or 500MB.")
+    if text.strip()[-1].isdigit() and float(found[1]) < _LEAST_BARE:
+        raise OptionError(
+            f"{text!r} is a size of memory without a unit, and would be less than a megabyte. Write the unit, such as "
+            f"{found[1]}MB or {found[1]}GB."
+        )
     power = " kmgt".index(found[2].lower()) if found[2] else 0
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)

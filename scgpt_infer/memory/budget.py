@@ -68,11 +68,14 @@ class Budget:
         OptionError
             Nothing is left.
         """
-        left = line_of(self.memory) - resident_bytes() - _OUTPUT_BYTES
+        held = resident_bytes() + _OUTPUT_BYTES
+        left = line_of(self.memory) - held
         if left < n_workers * _OUTPUT_BYTES:
+            least = told_size(memory_for((n_workers + 1) * held))  # a worker holds as much, and the model
             raise OptionError(
-                f"{size(self.memory)} of memory leave nothing for {n_workers} workers beside the "
-                f"{size(resident_bytes())} that this process holds. Grant more (--memory), or take fewer (--workers)."
+                f"{size(self.memory)} of memory leave nothing for {n_workers} workers beside the {size(held)} that "
+                f"this process holds, and each of them takes more than that. Grant well over --memory {least}, or take "
+                "fewer (--workers)."
             )
         return Budget(left // n_workers, n_workers, self.memory - left)
 
@@ -109,14 +112,15 @@ class Budget:
         raise self._refusal(needs)
 
     def _refusal(self, needs: _Needs) -> OptionError:
-        least = memory_for(needs.of(1) + needs.of(1) // _SPREAD + _SPREAD_BYTES)
-        part = ""
-        if self.workers > 1:
-            least, part = memory_for(self.beside + self.workers * least), f", for each of {self.workers} workers,"
+        least, who, part = memory_for(needs.of(1) + needs.of(1) // _SPREAD + _SPREAD_BYTES), "It needs", ""
+        if self.beside:
+            least, who = memory_for(self.beside + self.workers * least), "All processes together need"
+            part = f" leave {size(self.memory)} for each of {self.workers} workers, which"
         return OptionError(
-            f"{size(self.memory)} of memory{part} do not do for these cells and this model: the process and the model "
-            f"hold {size(needs.process + needs.each)}, and a range of {size(needs.reading)} of cells, tokens and "
-            f"vectors is in work. Grant at least --memory {told_size(least)}."
+            f"{size(self.beside + self.workers * self.memory)} of memory{part} do not do for these cells and this "
+            f"model: the process and the model hold {size(needs.process + needs.each)}, and a range of "
+            f"{size(needs.reading)} of cells, tokens and vectors is in work. {who} about {told_size(least)}. Grant at "
+            f"least --memory {told_size(least)}."
         )
 
 

@@ -28,7 +28,8 @@ def test_a_size_is_told_in_the_unit_that_fits(n_bytes, words):
         ("8 GB", 8 * 10**9),
         ("8g", 8 * 10**9),
         ("1.5MiB", 3 * 2**19),
-        ("4096", 4096),
+        ("4000000", 4_000_000),
+        ("4096b", 4096),
         ("12kB", 12000),
     ],
 )
@@ -39,4 +40,10 @@ def test_sizes_of_memory(text, n_bytes):
 @pytest.mark.parametrize("text", ["", "much", "0GB", "-1GB", "8 XB", "1e9"])
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(OptionError, match="such as 8GiB"):
+        bytes_of(text)
+
+
+@pytest.mark.parametrize("text", ["50", "0.5", "999999", " 8 "])
+def test_a_small_number_without_a_unit_is_refused(text):
+    with pytest.raises(OptionError, match=rf"without a unit.*such as {text.strip()}MB"):
         bytes_of(text)

@@ -1,6 +1,7 @@
 """A budget opens cells in pieces that fit, or is refused with the least that works."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,14 +114,33 @@ def test_workers_share_what_is_left_beside_this_process():
     held = held_bytes()
     part = Budget(held + 2_000_000_000).part(4)
     assert 400_000_000 < part.memory < 500_000_000
-    with pytest.raises(OptionError, match="nothing for 4 workers"):
+    with pytest.raises(OptionError, match="nothing for 4 workers") as error:
         Budget(held + 50_000_000).part(4)
+    told = re.search(r"well over --memory (\S+),", str(error.value))
+    assert told is not None
+    Budget(bytes_of(told[1])).part(4)
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_what_workers_are_told_to_grant_does(n_workers, toy_h5ad: Path, toy_model: Path):
+    with pytest.raises(OptionError) as error, open_within(toy_h5ad, toy_model, OPTIONS, budget=small(n_workers)):
+        pass
+    part = Budget(least(error)).part(n_workers)
+    with open_within(toy_h5ad, toy_model, OPTIONS, budget=part) as (source, _):
+        assert source.n_cells == 1100
+
+
+def small(n_workers: int) -> Budget:
+    """The part of a worker that is too small for anything."""
+    return replace(Budget(held_bytes() + 500_000_000).part(n_workers), memory=1_000_000)
 
 
 def test_a_worker_is_told_the_least_for_all(toy_h5ad: Path, toy_model: Path):
     part = Budget(1_000_000, workers=3, beside=500_000_000)
     with (
-        pytest.raises(OptionError, match="for each of 3 workers") as error,
+        pytest.raises(
+            OptionError, match=r"leave 1\.0 MB for each of 3 workers.*All processes together need about"
+        ) as error,
         open_within(toy_h5ad, toy_model, OPTIONS, budget=part),
     ):
         pass
