@@ -14,12 +14,15 @@ __all__ = ["Progress", "aloud", "clock"]
 _REDRAW_S = 0.1
 _PLAIN_LINE_S = 5.0
 _WIDTH = 24
+# What is told of the speed before is that of what is done once, such as compiling.
+_SURE_S, _SURE_CELLS, _SURE_PART = 2.0, 300, 20
 
 
 class Progress:
     """Shows ``done`` of ``total`` cells, cells a second and the time left; call it with both numbers.
 
-    The rate counts from the first call, so that loading the model does not slow it down.
+    The rate counts from the first call, so that loading the model does not slow it down; it is told once it tells
+    something.
 
     Parameters
     ----------
@@ -75,12 +78,13 @@ class Progress:
     def _line(self, now: float, done: int, total: int) -> str:
         began, first = self._began or (now, done)
         rate = (done - first) / (now - began) if now > began else 0.0
+        sure = now - began >= _SURE_S and done - first >= min(_SURE_CELLS, total / _SURE_PART)
         words = [self._label]
         if self._live:
             filled = _WIDTH * done // max(total, 1)
             words.append("█" * filled + "░" * (_WIDTH - filled))
         words.append(f"{done:,} of {total:,} cells")
-        if rate > 0:
+        if rate > 0 and (sure or done >= total):
             words.append(f"{rate:,.1f} cells/s")
             if done < total:
                 words.append(f"{clock((total - done) / rate)} left")

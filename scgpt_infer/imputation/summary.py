@@ -71,6 +71,8 @@ class Imputed:
             f"  units      {_UNITS[self.units]} ({run.counts}, {run.values})",
             f"  genes      {run.n_matched:,} of {run.n_genes:,} in the file known; asked for: {_some(self.genes)}",
         ]
+        if run.n_kept:
+            lines.insert(1, f"  kept       {run.n_kept:,} of them an earlier run had done")
         if self.unknown:
             lines.append(f"  not known  {_some(self.unknown)}")
         return "\n".join(lines)

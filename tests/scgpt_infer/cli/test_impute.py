@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from scgpt_infer import cli, schema
 from scgpt_infer.cli.impute import command
+from scgpt_infer.imputation import impute_file
 from scgpt_infer.options import EmbedOptions
 
 RUN = ("--provider", "cpu", "--precision", "fp32", "--quiet")
@@ -100,3 +101,10 @@ def test_what_cannot_be_done_says_what_can(cells, genes, tiny_bundle, tmp_path, 
     assert run(*words, "--units", "expected", "-o", tmp_path / "values.json") == 2
     assert "take --units values or bins" in capsys.readouterr().err
     assert not list(tmp_path.glob("values*"))
+
+
+def test_what_an_earlier_run_had_done_is_told(cells, genes, tiny_bundle, tmp_path):
+    done = impute_file(cells, tmp_path / "values.csv", tiny_bundle, genes[:2], EmbedOptions(provider="cpu"))
+    assert "an earlier run" not in done.report()
+    resumed = dataclasses.replace(done, summary=dataclasses.replace(done.summary, n_kept=20))
+    assert "  kept       20 of them an earlier run had done" in resumed.report().splitlines()

@@ -55,6 +55,30 @@ def test_rate_and_time_left_count_from_the_first_report():
     assert "40 s left" in stream.getvalue()
 
 
+def test_time_left_is_told_when_the_speed_is_known():
+    stream, now = Terminal(), Clock()
+    with Progress("embed", stream, now) as progress:
+        progress(0, 100_000)
+        for seconds, done in ((30.0, 3), (31.0, 299), (32.0, 300)):  # the first batch compiles
+            assert "left" not in stream.getvalue()
+            assert "cells/s" not in stream.getvalue()
+            now.seconds = seconds
+            progress(done, 100_000)
+    assert "left" in stream.getvalue()
+    quick = io.StringIO()
+    with Progress("embed", quick, Clock()) as progress:
+        progress(0, 1_000_000)
+        progress(0, 1_000_000)
+    assert "left" not in quick.getvalue()
+
+
+def test_a_job_of_few_cells_tells_its_speed_too():
+    text = follow(Terminal(), steps=10, seconds_a_step=1)
+    assert "10.0 cells/s  8.0 s left" in text
+    assert "9.0 s left" not in text  # one second
+    assert "10.0 cells/s" in follow(io.StringIO(), steps=1, seconds_a_step=1).splitlines()[-1]
+
+
 def test_an_error_leaves_the_cursor_on_a_fresh_line():
     stream = Terminal()
     progress = Progress("embed", stream, Clock())
