@@ -22,7 +22,7 @@ from scgpt_runtime.providers import (
 )
 from scgpt_runtime.routes import GPU_PRECISIONS
 
-__all__ = ["Asked", "candidates", "layouts"]
+__all__ = ["Asked", "as_asked", "candidates", "layouts"]
 
 _NOT_INSTALLED = "the processor's fast arithmetic is left unused"
 _LIKE_BF16 = 1e-3
@@ -110,6 +110,11 @@ def layouts(choice: ProviderChoice) -> tuple[ProviderChoice, ...]:
     ways = {(1, total)} | {(total // four, four) for four in (4,) if total >= 8 and total % four == 0}
     others = sorted(ways - {(choice.instances, choice.threads)}, reverse=True)
     return tuple(replace(choice, instances=instances, threads=threads) for instances, threads in others)
+
+
+def as_asked(threads: int) -> str:
+    """What a choice says of the threads that were asked for."""
+    return f"{threads} thread{'s' * (threads > 1)} as asked"
 
 
 def _check(asked: Asked) -> None:
@@ -235,7 +240,7 @@ def _why_cores(asked: Asked, found: CoreReport) -> str:
     if asked.threads is not None:
         used = instances * threads
         less = f", {used} used by {instances} instances of {threads} on {found.affinity} cores"
-        return f"{asked.threads} threads as asked" + (less if used < asked.threads else "")
+        return as_asked(asked.threads) + (less if used < asked.threads else "")
     if found.usable < found.host:
         return f"{found.usable} of the host's {found.host} cores, the share that this process is granted"
     return f"all {found.host} cores"

@@ -157,7 +157,7 @@ def is_there(folder: Path, mark: Mark) -> bool:
         return False
 
 
-_REMEDY = "Remove it and run the same command again: its rows are done anew."
+_REMEDY = "Remove it and run the job, or the shard, again: its rows are done anew."
 
 
 def _text(words: Sequence[str]) -> NDArray[np.uint8]:

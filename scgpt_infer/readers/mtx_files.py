@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scgpt_infer.readers.features import GENES
 from scgpt_infer.readers.lines import Lines
+from scgpt_infer.readers.members import MEMBERS
 from scgpt_runtime.errors import CellsError
 
 __all__ = ["MtxFiles", "find", "read_barcodes", "read_features"]
@@ -126,7 +127,10 @@ def _none(folder: Path, names: list[str]) -> str:
     below = sorted({each.parent.name for each in folder.glob("*/*") if _MATRIX.fullmatch(each.name)})
     if below:
         return f"{folder} holds no matrix, but folders in it do: {_listed(below)}. Name one of them."
-    return f"{folder} holds {_listed(names) or 'nothing'}; expected {EXPECTED}. Check the path."
+    return (
+        f"{folder} holds {_listed(names) or 'nothing'}; expected {EXPECTED}, or a set of files of cells "
+        f"({', '.join(MEMBERS)}). Check the path."
+    )
 
 
 def _listed(names: list[str]) -> str:

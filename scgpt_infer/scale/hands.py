@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from scgpt_infer.scale.messages import Ready
 from scgpt_infer.scale.seats import Seat
 from scgpt_runtime.cells import CellBlock, Result
+from scgpt_runtime.choosing import as_asked
 from scgpt_runtime.errors import InternalError
 from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.providers import ProviderChoice
 
-__all__ = ["Absent", "Hand", "difference"]
+__all__ = ["Absent", "Hand", "difference", "why_of"]
 
 
 @dataclass(slots=True)
@@ -85,6 +86,13 @@ def difference(first: Ready, other: Ready) -> str:
         if here != there:
             return f"its {name} is {there}, and that of {first.where} is {here}."
     return ""
+
+
+def why_of(choice: ProviderChoice, seat: Seat) -> str:
+    """Why a worker runs so, in words: its threads are what its seat gives it, which nobody asked for by number."""
+    if seat.threads is None:
+        return choice.why
+    return choice.why.replace(as_asked(seat.threads), f"{seat.threads} thread{'s' * (seat.threads > 1)}, its share")
 
 
 def _graph(ready: Ready) -> str:

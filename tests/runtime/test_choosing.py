@@ -213,6 +213,7 @@ def test_threads_that_are_not_there_or_not_used_are_told(on):
     )
     assert "3 threads as asked, 2 used" in candidates(sealed("fp32"), Asked(threads=3, instances=2))[0].why
     assert "used" not in candidates(sealed("fp32"), Asked(threads=4))[0].why
+    assert candidates(sealed("fp32"), Asked(threads=1))[0].why.endswith("; 1 thread as asked")
 
 
 @pytest.mark.parametrize(
