@@ -4,6 +4,7 @@ In: a bundle, of which no weight is read, and the seconds that a batch takes. Ou
 time is over. No GPU takes part. It knows no file of cells.
 """
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,10 @@ from scgpt_runtime.records import GraphRecord, TensorSpec
 __all__ = ["Clock", "engine_of", "narrowed"]
 
 
+_WEIGHTS = 509
+"""A prime, so that the same weights do not meet the same cells again soon."""
+
+
 class Clock:
     """One device for all lanes, as one GPU is.
 
@@ -39,8 +44,10 @@ class Clock:
 
     def __init__(self, dim: int, cost: Callable[[NDArray[np.int64]], float] | None) -> None:
         self._cost = cost
-        # Drawn once: numbers that are all alike would be packed to nothing by formats that compress.
-        self._answers = np.random.default_rng(0).standard_normal((RANGE_ROWS, dim), np.float32)
+        # Numbers that are alike would be packed to nothing by formats that compress: drawn once, weighed for each batch.
+        draw = np.random.default_rng(0)
+        self._answers = draw.standard_normal((RANGE_ROWS, dim), np.float32)
+        self._weights = itertools.cycle(draw.random((_WEIGHTS, 1, dim), np.float32) + 1)
         self._told = threading.Lock()
         self._free_at = 0.0
         self.busy = 0.0
@@ -54,7 +61,9 @@ class Clock:
                 self.busy += seconds
                 self._free_at = done = max(self._free_at, time.perf_counter()) + seconds
             time.sleep(max(0.0, done - time.perf_counter()))
-        return {"cell": self._answers[batch.cells % RANGE_ROWS]}
+        with self._told:
+            weights = next(self._weights)
+        return {"cell": self._answers[batch.cells % RANGE_ROWS] * weights}
 
     def feed(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """An answer at once: only batches take time."""
