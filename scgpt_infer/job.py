@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,23 +26,26 @@ from scgpt_infer.ledger.plan import Plan
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import check_disk, check_key, target_of
 from scgpt_infer.readers import CellSource
-from scgpt_infer.readers.source import CellPaths, SetOfFiles, are_paths
+from scgpt_infer.readers.source import CellPaths, NumberedCells, SetOfFiles, are_paths
 from scgpt_infer.run import Progress, Tally, peak_bytes, run
+from scgpt_infer.some_rows import SomeRows
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks import Task
 from scgpt_infer.tasks.unread import TellingUnread
 from scgpt_infer.work import WorkOptions
 from scgpt_infer.writers import Target, writer_of
+from scgpt_infer.writers.h5ad import holds_parts
 from scgpt_infer.writers.leftovers import sweep
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_infer.writers.sink import Record, Sink, Table
+from scgpt_runtime.batching import BATCH_TOKENS
 from scgpt_runtime.errors import DeviceError, OptionError
 from scgpt_runtime.ranges import RANGE_ROWS
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Job", "check_inplace"]
+__all__ = ["Job", "check_inplace", "check_share", "parts_bytes"]
 
 _log = logging.getLogger(__name__)
 _ALL = WorkOptions()
@@ -103,6 +107,14 @@ class Job:
         return self.source.n_cells if limit is None else min(limit, self.source.n_cells)
 
     @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Files and folders that the cells are read from; none for an object."""
+        source = self.source.source if isinstance(self.source, SomeRows) else self.source
+        if isinstance(source, SetOfFiles):
+            return source.paths
+        return () if source.path is None else (source.path,)
+
+    @property
     def key(self) -> str:
         """Name of the embedding under ``obsm``."""
         return self.answers.facts.key
@@ -133,14 +145,16 @@ class Job:
 
     def plan(self, target: Target) -> Plan:
         """What the work is that the target is made of."""
-        options = self.options
+        options, facts = self.options, dict(self.record(0, 0))
+        where = self.inputs or _address(self.source)
         asked = {
             **{name: value for name, value in asdict(options).items() if name not in _KNOWN},
+            "batch_tokens": options.batch_tokens or BATCH_TOKENS.get(str(facts["provider"])),  # at the beginning
             "rows": None if self.rows is None else _digest(self.rows),
             **self.asked,
         }
         return Plan(
-            origin=_origin(self.source),
+            origin=Origin.of(where) if where else None,
             n_cells=self.n_cells,
             range_rows=RANGE_ROWS,
             dim=target.dim,
@@ -148,7 +162,7 @@ class Job:
             key=target.key,
             prefix=target.prefix,
             kind=target.kind,
-            facts=dict(self.record(0, 0)),
+            facts=facts,
             asked=json.loads(json.dumps(asked, default=str)),
             columns=target.columns,
             with_vectors=target.with_vectors,
@@ -185,16 +199,20 @@ class Job:
         """
         if filler is None and (work.workers or work.ray) and self.answers.blocks is None:
             raise OptionError("workers and ray share the work of embed and annotate alone; leave them out here.")
+        check_share(work, self.options)
         target = self.checked_target(path)
         started = time.perf_counter()
         folder, plan = parts_folder(path), self.plan(target)
         with (
             finishing(),
-            Ledger.open(folder, plan, shard=work.shard, resume=work.resume, say=say or _log.info) as ledger,
+            Ledger.open(
+                folder, plan, shard=work.shard, resume=work.resume, say=say or _log.warning, held=_held(target)
+            ) as ledger,
         ):
             if work.shard is None:
                 sweep(path)
-            check_disk(target, _parts_bytes(ledger))
+            if not ledger.is_in_output:
+                check_disk(target, parts_bytes(plan, sum(map(len, ledger.missing()))))
             filled = fill(ledger, filler or self.alone(), progress)
             marks, writing = list(ledger.marks.values()), time.perf_counter()
             if work.shard is None:
@@ -289,11 +307,16 @@ class Job:
         )
 
 
-def _parts_bytes(ledger: Ledger) -> int:
-    """Room that the parts of what is missing take."""
-    plan = ledger.plan
-    row = plan.dim * np.dtype(plan.dtype).itemsize + 4 * len(plan.columns) + _NAME_BYTES
-    return sum(map(len, ledger.missing())) * row
+def _held(target: Target) -> Callable[[str], bool]:
+    """Whether the cells' own file says that it holds the parts of a digest; of another output it need not be known."""
+    return partial(holds_parts, target.path) if target.source == target.path else lambda sha256: False
+
+
+def parts_bytes(plan: Plan, n_cells: int) -> int:
+    """Room that the parts of so many cells take."""
+    others = plan.dim * len(plan.matrices) + sum(table.width for table in plan.tables) + len(plan.columns)
+    row = plan.dim * np.dtype(plan.dtype).itemsize + 4 * others + _NAME_BYTES
+    return n_cells * row
 
 
 def _digest(words: Sequence[object]) -> str:
@@ -305,11 +328,27 @@ def _telling(task: Task, source: CellSource) -> Task:
     return TellingUnread(task, source.unread) if isinstance(source, SetOfFiles) else task
 
 
-def _origin(source: CellSource) -> Origin | None:
-    """What the cells are read from; None for an object."""
-    if isinstance(source, SetOfFiles):
-        return Origin.of(source.paths)
-    return None if source.path is None else Origin.of([source.path])
+def _address(source: CellSource) -> tuple[str, ...]:
+    """Where cells lie that are in no file of this machine, as a user would name it."""
+    origin = source.origin if isinstance(source, NumberedCells) else {}
+    if "uri" in origin:
+        return (origin["uri"],)
+    return (f"census:{origin['census_version']}",) if "census_version" in origin else ()
+
+
+def check_share(work: WorkOptions, options: EmbedOptions) -> None:
+    """Make sure that the share of a job can be made one with the others.
+
+    Raises
+    ------
+    OptionError
+        It would be a share of what is added to the cells themselves.
+    """
+    if work.shard is not None and options.in_place:
+        raise OptionError(
+            "shard and in_place do not go together: shards are merged into a file of their own, never into the cells. "
+            "Name an output (-o)."
+        )
 
 
 def check_inplace(cells: "AnnData | CellPaths", inplace: bool, options: EmbedOptions) -> None:

@@ -7,7 +7,9 @@ format and no model.
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +19,7 @@ from scgpt_infer.interrupts import Stopped, asked_to_stop, deferred, finishing, 
 from scgpt_infer.ledger.folder import Ledger
 from scgpt_infer.ledger.marks import Mark, digest
 from scgpt_infer.ledger.parts import Kept, read_part
+from scgpt_infer.ledger.same_cells import of_cells
 from scgpt_infer.run import Answering, Blocks, Progress, Told, answered, refuse_nothing, spent_since
 from scgpt_infer.summary import BadCells
 from scgpt_infer.tasks import Task
@@ -24,7 +27,17 @@ from scgpt_infer.writers import Sink, Target, writer_of
 from scgpt_infer.writers.row_report import RowReport
 from scgpt_infer.writers.sink import Record
 
-__all__ = ["Alone", "Budgeted", "Filled", "Filler", "bad_cells", "fill", "finish", "replay", "stop_if_asked"]
+__all__ = [
+    "Alone",
+    "Budgeted",
+    "Filled",
+    "Filler",
+    "bad_cells",
+    "fill",
+    "finish",
+    "replay",
+    "stop_if_asked",
+]
 
 Names = Callable[[int, int], list[str]]
 """Names of the cells of rows start to stop."""
@@ -181,8 +194,13 @@ def finish(ledger: Ledger, target: Target, record: Callable[[int, int], Record],
         bad = bad_cells(ledger, marks)
         ledger.remove()
         refuse_nothing(ledger.n_cells, bad)
+    names = lru_cache(1)(target.names)  # a writer asks for the same ones next
+    target, parts = replace(target, names=names), of_cells(ledger.parts(), names)
+    facts = {**record(ledger.n_cells, n_bad), "parts_sha256": digest(marks)}
     with telling(ledger):
-        return replay(ledger.parts(), target, {**record(ledger.n_cells, n_bad), "parts_sha256": digest(marks)}, also)
+        if ledger.is_in_output:
+            return _into(parts, target.path, facts, also)
+        return replay(parts, target, facts, also)
 
 
 def replay(parts: Iterable[Kept], target: Target, facts: Record, also: Sequence[Sink] = ()) -> BadCells:
@@ -204,19 +222,25 @@ def replay(parts: Iterable[Kept], target: Target, facts: Record, also: Sequence[
     OutputError
         The output cannot be written.
     """
+    with writer_of(target.path).open(target) as sink:
+        return _into(parts, target.path, facts, (sink, *also))
+
+
+def _into(parts: Iterable[Kept], output: Path, facts: Record, sinks: Sequence[Sink]) -> BadCells:
+    """Write parts into sinks and the row report of their output."""
     bad = BadCells()
-    with finishing(), writer_of(target.path).open(target) as sink, RowReport.beside(target.path) as report:
+    with finishing(), RowReport.beside(output) as report:
         for kept in parts:
             honour()
             stop_if_asked()
-            for each in (sink, *also):
+            for each in sinks:
                 each.write(kept.part)
             bad.add(kept.part.first_row, kept.part.reasons, kept.names)
             report.add(kept.part.first_row, kept.part.reasons, kept.names)
         report.settle()
         honour()
         with deferred():  # an output may be several files, and all or none of them shall appear
-            for each in (sink, *also):
+            for each in sinks:
                 each.commit(facts)
             report.commit()
     return bad

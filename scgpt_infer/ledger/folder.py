@@ -6,14 +6,15 @@ no format of results.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from scgpt_infer.interrupts import deferred
 from scgpt_infer.ledger.lock import Lock
-from scgpt_infer.ledger.marks import Mark, append, read_marks
+from scgpt_infer.ledger.marks import Mark, append, digest, read_marks
 from scgpt_infer.ledger.parts import Kept, is_of, is_there, read_part, write_part
 from scgpt_infer.ledger.plan import Plan
-from scgpt_infer.ledger.readying import LEDGERS, empty, make_ready, name_of
+from scgpt_infer.ledger.readying import check_folder, empty, ledgers, make_ready, name_of
 from scgpt_infer.spans import Shard, grid
 from scgpt_infer.writers.sink import output_errors
 from scgpt_runtime.errors import OutputError
@@ -29,7 +30,7 @@ def parts_folder(output: Path) -> Path:
 def all_marks(folder: Path) -> dict[int, Mark]:
     """What all ledgers of a folder say is done, by first row; of two marks of a range, that of the part there is."""
     found: dict[int, Mark] = {}
-    for mark in (mark for path in sorted(folder.glob(LEDGERS)) for mark in read_marks(path)):
+    for mark in (mark for path in ledgers(folder) for mark in read_marks(path)):
         other = found.setdefault(mark.first_row, mark)
         if other.sha256 != mark.sha256 and is_of(folder, mark):
             found[mark.first_row] = mark
@@ -49,18 +50,16 @@ class Ledger:
         The ranges that this process answers for, done or not.
     marks
         Those that are done, by first row.
+    is_in_output
+        Whether the output holds all parts already: a run was killed behind the moment when it took its name.
     """
 
-    def __init__(self, folder: Path, plan: Plan, shard: Shard | None, lock: Lock) -> None:
-        self.folder, self.plan = folder, plan
+    def __init__(self, folder: Path, plan: Plan, shard: Shard | None, lock: Lock, is_in_output: bool = False) -> None:
+        self.folder, self.plan, self.is_in_output = folder, plan, is_in_output
         whole = grid(plan.n_cells, plan.range_rows)
         self.spans = whole if shard is None else [whole[number] for number in shard.of(len(whole))]
         self._lock, self._path = lock, folder / name_of("ledger", shard, ".jsonl")
-        self.marks = {
-            span.start: mark
-            for span, mark in _pairs(self.spans, all_marks(folder))
-            if mark.n_cells == len(span) and is_there(folder, mark)
-        }
+        self.marks = _done(folder, self.spans)
         self.n_kept = sum(mark.n_cells for mark in self.marks.values())
 
     @classmethod
@@ -73,6 +72,7 @@ class Ledger:
         shard: Shard | None = None,
         resume: bool = True,
         say: Callable[[str], None] = lambda line: None,
+        held: Callable[[str], bool] = lambda sha256: False,
     ) -> Iterator["Ledger"]:
         """Open the account of some work, alone; where nothing is done when it is left, the folder goes.
 
@@ -88,16 +88,18 @@ class Ledger:
             Go on with what is there. Else it is removed.
         say
             Told of what a user may wait for, or wonder at.
+        held
+            Whether the output, which is the input as well, says that it holds the parts of this digest.
 
         Raises
         ------
         OutputError
-            Another process is at it, or what is there is other work.
+            What has the folder's name is not ours, another process is at it, or what is there is other work.
         """
+        check_folder(folder)
         try:
-            with Lock.take(folder / name_of("lock", shard), say=say) as lock:
-                make_ready(folder, plan, shard, resume, say)
-                ledger = cls(folder, plan, shard, lock)
+            with _ready(folder, plan, shard, resume, say, held) as (lock, is_in_output):
+                ledger = cls(folder, plan, shard, lock, is_in_output)
                 try:
                     yield ledger
                 finally:
@@ -186,5 +188,37 @@ class Ledger:
         empty(self.folder)
 
 
-def _pairs(spans: Iterable[range], marks: dict[int, Mark]) -> Iterator[tuple[range, Mark]]:
-    return ((span, marks[span.start]) for span in spans if span.start in marks)
+@contextmanager
+def _ready(
+    folder: Path,
+    plan: Plan,
+    shard: Shard | None,
+    resume: bool,
+    say: Callable[[str], None],
+    held: Callable[[str], bool],
+) -> Iterator[tuple[Lock, bool]]:
+    """The lock of a folder that is ready, and what `make_ready` found; all again where the folder went meanwhile."""
+    while True:
+        with Lock.take(folder / name_of("lock", shard), say=say) as lock:
+            try:
+                found = make_ready(folder, plan, shard, resume, say, partial(_is_whole_in, folder, held))
+            except OutputError:
+                if lock.path.exists():
+                    raise
+                continue
+            yield lock, found
+            return
+
+
+def _done(folder: Path, spans: Iterable[range]) -> dict[int, Mark]:
+    """The marks of ranges whose parts are there, by first row."""
+    marks = all_marks(folder)
+    pairs = ((span, marks[span.start]) for span in spans if span.start in marks)
+    return {span.start: mark for span, mark in pairs if mark.n_cells == len(span) and is_there(folder, mark)}
+
+
+def _is_whole_in(folder: Path, held: Callable[[str], bool], plan: Plan) -> bool:
+    """Whether all parts of a plan are there, and the output holds them."""
+    spans = grid(plan.n_cells, plan.range_rows)
+    marks = _done(folder, spans)
+    return len(marks) == len(spans) and held(digest(marks.values()))

@@ -7,10 +7,15 @@ import os
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scgpt_infer import EmbedOptions
 from scgpt_infer.api import embed_file
+from scgpt_infer.job import parts_bytes
+from scgpt_infer.ledger.parts import Kept, encode
+from scgpt_infer.ledger.plan import Plan
+from scgpt_infer.writers.sink import Column, Part, Table
 from scgpt_runtime.errors import OutputError
 
 STEPS = 40
@@ -105,3 +110,17 @@ def test_a_disk_that_is_full_at_any_step_leaves_what_can_be_gone_on_with(disk, t
         disk.full_at = -1
         run()
         assert contents(disk.folder) == wanted
+
+
+def test_room_is_asked_for_all_that_parts_hold():
+    plan = Plan(
+        *(None, 1024, 1024, 64, "float16", "X", "", "multimodal", {}),
+        columns=(Column("confidence"),),
+        matrices=("nonzero",),
+        tables=(Table("atac", "predicted", 300),),
+    )
+    numbers = np.ones((1024, 300), np.float32)
+    given = {"columns": {"confidence": numbers[:, 0]}, "matrices": {"nonzero": numbers[:, :64]}}
+    part = Part(0, numbers[:, :64], ("",) * 1024, **given, tables={"atac_predicted": numbers})
+    needed = len(encode(Kept(part, tuple(f"cell-{row}" for row in range(1024))), plan.dtype))
+    assert needed <= parts_bytes(plan, 1024) < 1.1 * needed

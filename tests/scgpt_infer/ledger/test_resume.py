@@ -22,6 +22,7 @@ from scgpt_infer.interrupts import Stopped, asked_to_stop
 from scgpt_infer.ledger.lock import Lock, clear
 from scgpt_infer.spans import Shard
 from scgpt_infer.work import WorkOptions
+from scgpt_infer.writers.row_report import RowReport
 from scgpt_runtime.errors import CellsError, OutputError
 
 N_CELLS = 4 * 1024 + 10
@@ -237,6 +238,70 @@ def test_an_input_to_which_the_result_was_added_is_not_asked_to_be_as_before(job
     assert not job.parts.exists()
 
 
+def test_an_input_to_which_the_result_was_added_is_done_when_the_run_was_killed_behind_that(job, tmp_path, monkeypatch):
+    cells = ad.read_h5ad(job.cells)
+    cells.X.data[cells.X.indptr[7] : cells.X.indptr[8]] = 0
+    job.cells = job.output = tmp_path / "own.h5ad"
+    job.parts, report = tmp_path / "own.h5ad.parts", tmp_path / "own.h5ad.bad.csv"
+    cells.write_h5ad(job.cells)
+    commit = RowReport.commit
+
+    def killed(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RowReport, "commit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        job.run(in_place=True)
+    monkeypatch.setattr(RowReport, "commit", commit)
+    added, kept = job.output.read_bytes(), job.kept()
+    with pytest.raises(OutputError, match=r"other work.*seed"):
+        job.run(in_place=True, seed=5)
+    assert job.kept() == kept
+    assert job.run(in_place=True) == added
+    assert job.begun_with == N_CELLS
+    assert not job.parts.exists()
+    assert report.read_text().splitlines()[1].startswith("7,c0007,")
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_folder_of_another_that_has_the_name_is_refused_and_stays(job, resume):
+    job.parts.mkdir()
+    for name in ("plan.json", "part-1.npz", "part-000000000000.npz", "ledger-2024.jsonl", "lock.txt", "notes.txt"):
+        (job.parts / name).write_text("mine")
+    there = sorted(job.parts.iterdir())
+    with pytest.raises(OutputError, match=r"x\.npy\.parts holds ledger-2024\.jsonl.*Move it away"):
+        job.run(work=WorkOptions(resume=resume))
+    assert sorted(job.parts.iterdir()) == there
+    assert {path.read_text() for path in there} == {"mine"}
+
+
+def test_files_in_a_folder_of_ours_that_have_almost_our_names_stay(job, wanted):
+    job.interrupt()
+    for name in ("part-1.npz", "ledger-2024.jsonl", "lock.txt", ".lock.mine", "plan.json.old"):
+        (job.parts / name).write_text("mine")
+    assert job.run() == wanted
+    assert {path.read_text() for path in job.parts.iterdir()} == {"mine"}
+    assert len(list(job.parts.iterdir())) == 5
+
+
+def test_a_link_with_the_name_of_the_folder_is_refused(job, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "plan.json").write_text("mine")
+    job.parts.symlink_to(elsewhere)
+    with pytest.raises(OutputError, match=r"x\.npy\.parts is a link"):
+        job.run()
+    assert [path.name for path in elsewhere.iterdir()] == ["plan.json"]
+
+
+def test_what_a_run_that_was_killed_at_its_beginning_has_left_does_not_block(job, wanted):
+    job.parts.mkdir()
+    token = "0" * 32
+    for name in (f".lock.{token}", f".lock.0-of-2.{token}.stale", ".plan.json.abcdefgh.part"):
+        (job.parts / name).write_text("{")
+    assert job.run() == wanted
+    assert not job.parts.exists()
+
+
 def test_parts_without_a_plan_are_not_trusted(job, wanted):
     job.interrupt()
     (job.parts / "plan.json").unlink()
@@ -278,7 +343,7 @@ def test_a_folder_that_is_removed_in_mid_run_ends_it_with_a_word(job, wanted):
 
 def test_a_file_where_the_folder_should_be_is_said(job):
     job.parts.write_text("mine")
-    with pytest.raises(OutputError, match=r"x\.npy\.parts"):
+    with pytest.raises(OutputError, match=r"x\.npy\.parts is a file.*Rename it"):
         job.run()
     assert job.parts.read_text() == "mine"
 
