@@ -10,7 +10,10 @@ import pytest
 import scgpt_infer as si
 import toy_bundle
 from scgpt_infer.integration import IntegrateOptions, integrate_file
-from scgpt_runtime.errors import BundleError, CellsError, MissingDependencyError, OptionError
+from scgpt_infer.ledger.plan import Plan
+from scgpt_infer.spans import Shard
+from scgpt_infer.work import WorkOptions
+from scgpt_runtime.errors import BundleError, CellsError, MissingDependencyError, OptionError, OutputError
 
 OPTIONS = si.EmbedOptions(provider="cpu", precision="fp32")
 NO_DAY, EMPTY = 7, 5
@@ -151,3 +154,12 @@ def test_cells_that_cannot_be_scored_are_refused_before_the_work(
     with pytest.raises(CellsError, match=told):
         integrate_file(tmp_path / "cells.h5ad", tmp_path / "out.h5ad", labelled_model, how, OPTIONS)
     assert not (tmp_path / "out.h5ad").exists()
+
+
+def test_what_judges_is_no_part_of_the_work_and_each_other_option_is_named(file, labelled_model, tmp_path):
+    output, first, second = tmp_path / "x.npy", WorkOptions(shard=Shard(0, 2)), WorkOptions(shard=Shard(1, 2))
+    integrate_file(file, output, labelled_model, IntegrateOptions("day"), OPTIONS, work=first)
+    how = IntegrateOptions("day", batch_fallback="day1")
+    with pytest.raises(OutputError, match=r"how\.batch_fallback None instead of day1"):
+        integrate_file(file, output, labelled_model, how, OPTIONS, work=second)
+    assert not {"label", "ignore"} & Plan.read(tmp_path / "x.npy.parts").asked["how"].keys()
