@@ -14,7 +14,7 @@ from scgpt_infer.model import Model, Say, cells_of, looked_at
 from scgpt_infer.options import MIN_MATCH, CellsIn, EmbedOptions, Genes, Precision, Provider, Sample, Ties
 from scgpt_infer.output import check_key, destination
 from scgpt_infer.preview import Preview
-from scgpt_infer.readers.source import CellPaths, CellSource, SetOfFiles
+from scgpt_infer.readers.source import CellPaths
 from scgpt_infer.run import Progress
 from scgpt_infer.scale.errand import EmbedErrand
 from scgpt_infer.scale.opening import crew_of, shared
@@ -155,18 +155,13 @@ def embed_file(
     several = shared(work, options)
     with (
         open_within(cells, model, options, work, cache_dir=cache_dir, say=say, by_others=several) as (source, known),
-        crew_of(EmbedErrand.of(_for_workers(cells, source), model, known, cache_dir), work, say)
+        crew_of(EmbedErrand.of(cells, source, model, known, cache_dir, strict=work.strict), work, say)
         if several
         else nullcontext() as crew,
         minded(work.memory, progress) as minding,
     ):
         job = known.job(source, engine=None if crew is None else crew.engine())
         return job.into_file(path, minding, work=work, filler=crew, say=say)
-
-
-def _for_workers(cells: CellPaths, source: CellSource) -> CellPaths:
-    """What workers open: of several files those that can be, so that all have the same rows."""
-    return source.readable if isinstance(source, SetOfFiles) else cells
 
 
 def annotate(
@@ -239,10 +234,10 @@ def annotate_file(
     options = how.fitting(options)
     several = shared(work, options)
     with (
-        cells_of(cells, options) as source,
+        cells_of(cells, options, strict=work.strict) as source,
         Model.open(model, options, cache_dir=cache_dir, say=say, when_needed=True) as opened,
         opened.labels(how) as labels,
-        crew_of(EmbedErrand.of(_for_workers(cells, source), model, opened, cache_dir, how), work, say)
+        crew_of(EmbedErrand.of(cells, source, model, opened, cache_dir, how, strict=work.strict), work, say)
         if several
         else nullcontext() as crew,
     ):

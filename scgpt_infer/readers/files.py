@@ -174,7 +174,7 @@ class FilesCells:
         broken: dict[Path, str] = {}
         for reason in reasons:
             for file in self.files if reason.startswith(UNREAD) else ():
-                begin = unread_from(file.path, "")
+                begin = unread_from(file.name, "")
                 if reason.startswith(begin):
                     broken.setdefault(file.path, reason.removeprefix(begin))
         return (*self._bad, *(BadFile(str(path), why) for path, why in broken.items()))

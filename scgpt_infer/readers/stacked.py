@@ -5,6 +5,7 @@ cannot be read becomes rows without a value, and is remembered with its reason.
 """
 
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -85,9 +86,16 @@ def _check_same(file: FileCells) -> None:
         )
 
 
-def unread_from(path: Path, why: str) -> str:
-    """The reason of a cell whose row could not be read from a file."""
-    return f"{UNREAD} {path}: {why}"
+def unread_from(name: str, why: str) -> str:
+    """The reason of a cell whose row could not be read from a file, by the name that the file has in its set."""
+    return f"{UNREAD} {name}: {why}"
+
+
+def _why(error: CellsError, file: FileCells) -> str:
+    """What went wrong, in words that are the same wherever the set lies and however it was named."""
+    paths = {str(file.path), os.path.abspath(file.path), os.path.realpath(file.path)}
+    known = "|".join(re.escape(path) for path in sorted(paths, key=len, reverse=True))
+    return re.sub(known, lambda found: file.name, str(error.__cause__ or error).splitlines()[0])
 
 
 class StackedRows:
@@ -148,7 +156,7 @@ class StackedRows:
             _check_same(file)
             if self._strict:
                 raise
-            self.unread[rows] = unread_from(file.path, str(error.__cause__ or error).splitlines()[0])
+            self.unread[rows] = unread_from(file.name, _why(error, file))
             return CellBlock(np.zeros(high - low + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32), low)
         _check_same(file)
         return CellBlock(block.indptr, _moved(block.indices, file.genes), block.data, block.first_row)

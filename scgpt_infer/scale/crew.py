@@ -18,7 +18,7 @@ from scgpt_infer.ledger.folder import Ledger
 from scgpt_infer.ledger.marks import Mark
 from scgpt_infer.ledger.plan import PLAN
 from scgpt_infer.scale.errand import Errand
-from scgpt_infer.scale.hands import Absent, Hand, difference
+from scgpt_infer.scale.hands import Absent, Hand, difference, why_of
 from scgpt_infer.scale.messages import Begin, Done, Ended, Failed, FromWorker, Lost, Ready, Said, Stop, Ticked, ToWorker
 from scgpt_infer.scale.seats import Seat
 from scgpt_infer.scale.zones import Zones
@@ -114,7 +114,7 @@ class Crew:
             choice,
             instances=choice.instances * count,
             devices=tuple(devices) or choice.devices,
-            why=f"{choice.why}; {count} worker{'s' * (count > 1)}, each with {choice.name}",
+            why=f"{why_of(choice, self._seats[0])}; {count} worker{'s' * (count > 1)}, each with {choice.name}",
         )
         return Absent(of_all, first.settings, first.vector_id, first.batch_tokens)
 
@@ -128,7 +128,8 @@ class Crew:
         ScgptInferError
             A worker met an error; its own.
         """
-        begin = Begin(ledger.folder, (ledger.folder / PLAN).read_bytes(), ledger.plan.dtype)
+        least = min((mark.batch_tokens for mark in ledger.marks.values()), default=0)
+        begin = Begin(ledger.folder, (ledger.folder / PLAN).read_bytes(), ledger.plan.dtype, least)
         with finishing():
             self.work(begin, ledger.missing(), ledger.mark, tick)
             if not ledger.is_complete:
@@ -147,7 +148,7 @@ class Crew:
         spans
             What is to be done.
         mark
-            Told of each range whose part is on the disk.
+            Told of each range whose part is on the disk; again, where another part has taken its place.
         tick
             Told of each number of cells that is answered; below zero where a lost worker's do not count any more.
         """
@@ -157,13 +158,15 @@ class Crew:
         for seat in self._seats[1 : len(waiting)]:
             self._start(seat, first)
         self._greet()
-        cells = 0
+        cells, kept = 0, dict[int, str]()
 
         def done(found: Mark) -> None:
             nonlocal cells
-            if found.first_row in left:  # else a worker that was thought lost has done it too
+            if found.first_row in left:
                 left.remove(found.first_row)
                 cells += found.n_cells
+            if kept.get(found.first_row) != found.sha256:  # else a worker that was thought lost has done the same
+                kept[found.first_row] = found.sha256
                 mark(found)
 
         while left and not asked_to_stop():

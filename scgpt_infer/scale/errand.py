@@ -18,6 +18,7 @@ from scgpt_infer.readers import CellSource
 from scgpt_infer.readers.members import absolute
 from scgpt_infer.readers.source import CellPaths, SetOfFiles
 from scgpt_infer.scale.seats import Seat
+from scgpt_infer.work import WorkOptions
 from scgpt_runtime.errors import CellsError
 from scgpt_runtime.manifest import Manifest
 from scgpt_runtime.providers import ProviderChoice
@@ -73,6 +74,10 @@ class EmbedErrand:
         Where measurements are kept; None: the user's cache folder on each machine.
     how
         How types are told; None: vectors alone.
+    bad
+        Those of several files that could not be opened when the job began.
+    strict
+        Whether a file of several that cannot be read is an error.
     """
 
     cells: CellPaths
@@ -81,15 +86,20 @@ class EmbedErrand:
     manifest: Manifest
     cache_dir: Path | None = None
     how: AnnotateOptions | None = None
+    bad: frozenset[str] = frozenset()
+    strict: bool = False
 
     @classmethod
     def of(
         cls,
         cells: CellPaths,
+        source: CellSource,
         model: Path | str,
         opened: Model,
         cache_dir: Path | None = None,
         how: AnnotateOptions | None = None,
+        *,
+        strict: bool = False,
     ) -> "EmbedErrand":
         """The errand of a job that is about to be done.
 
@@ -97,9 +107,11 @@ class EmbedErrand:
         ----------
         cells, model
             As the user names them.
+        source
+            The cells, open.
         opened
             The model; its engine is not needed.
-        cache_dir, how
+        cache_dir, how, strict
             See above.
         """
         bundle = opened.bundle
@@ -107,15 +119,18 @@ class EmbedErrand:
         if how is not None:  # that no vectors are there that would do has been seen
             reference = None if how.reference is None else how.reference.absolute()
             how = replace(how, reference=reference, recompute=True)
-        return cls(absolute(cells), named, opened.options, bundle.manifest, cache_dir, how)
+        bad = frozenset[str]()
+        if isinstance(source, SetOfFiles):  # all that were asked for: what a file is called does not depend on bad ones
+            cells, bad = source.paths, frozenset(_absolute(one.path) for one in source.bad_files())
+        return cls(absolute(cells), named, opened.options, bundle.manifest, cache_dir, how, bad, strict)
 
     @contextmanager
     def open(self, seat: Seat, say: Say) -> Iterator[Job]:
         """See `Errand`."""
         options = replace(self.options, device=seat.device, threads=seat.threads, instances=seat.instances)
         how: dict[str, Any] = {"cache_dir": self.cache_dir, "say": say, "budget": seat.budget}
-        with open_within(self.cells, self.model, options, **how) as (source, known):
-            _check_whole(source)
+        with open_within(self.cells, self.model, options, WorkOptions(strict=self.strict), **how) as (source, known):
+            _check_whole(source, self.bad)
             if self.how is None:
                 yield known.job(source)
                 return
@@ -128,8 +143,17 @@ class EmbedErrand:
         return replace(self, options=replace(self.options, **chosen))
 
 
-def _check_whole(source: CellSource) -> None:
-    """Make sure that no file is missing that could be opened when the job began: rows would be others."""
-    bad = source.bad_files() if isinstance(source, SetOfFiles) else ()
-    if bad:
-        raise CellsError(f"{bad[0].path} could be opened when the job began, and cannot any more: {bad[0].reason}")
+def _absolute(path: str) -> str:
+    return str(absolute(path))
+
+
+def _check_whole(source: CellSource, known: frozenset[str]) -> None:
+    """Make sure that the same files can be opened as when the job began: rows would be others."""
+    bad = {_absolute(one.path): one.reason for one in source.bad_files()} if isinstance(source, SetOfFiles) else {}
+    for path in sorted(bad.keys() - known):
+        raise CellsError(f"{path} could be opened when the job began, and cannot any more: {bad[path]}")
+    for path in sorted(known - bad.keys()):
+        raise CellsError(
+            f"{path} could not be opened when the job began, and can be now. Run the same command again, with "
+            "--no-resume (resume=False), so that its cells are taken."
+        )

@@ -40,11 +40,14 @@ class Begin:
         Bytes of the plan in that folder, as the crew sees them: the worker has to see the same.
     dtype
         What vectors are stored as.
+    batch_tokens
+        Batches are not larger than those of parts that are there already; 0: as they are.
     """
 
     folder: Path
     plan: bytes
     dtype: str
+    batch_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

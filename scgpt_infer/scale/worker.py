@@ -14,8 +14,9 @@ from pathlib import Path
 from scgpt_infer import __version__
 from scgpt_infer.facts import Ran
 from scgpt_infer.job import Job
+from scgpt_infer.ledger.origin import Untouched
 from scgpt_infer.ledger.parts import Kept, write_part
-from scgpt_infer.ledger.plan import PLAN
+from scgpt_infer.ledger.plan import PLAN, Plan
 from scgpt_infer.run import answered, peak_bytes
 from scgpt_infer.scale.errand import Errand
 from scgpt_infer.scale.messages import Begin, Done, Ended, Failed, FromWorker, Ready, Said, Stop, Ticked, ToWorker
@@ -107,13 +108,17 @@ def work(errand: Errand, seat: Seat, inbox: Inbox, tell: Tell) -> None:
 
 
 def _do(job: Job, begin: Begin, inbox: Inbox, tell: Tell) -> float:
-    """Do the ranges that come; seconds of writing."""
+    """Do the ranges that come; seconds of writing. What was not read from the input of the plan is not kept."""
     alone, ticks, writing = job.alone(), _Ticks(tell), 0.0
+    untouched = Untouched(Plan.read(begin.folder).origin if job.inputs else None, job.inputs)
+    if alone.budget is not None:
+        alone.budget.keep_to(begin.batch_tokens)
     parts = answered(alone.blocks, alone.engine, alone.columns, alone.task, inbox.spans(), ticks.add)
     for one in parts:
         ticks.flush()
         started = time.perf_counter()
         names = tuple(alone.names(one.part.first_row, one.part.stop))
+        untouched.check()
         with output_errors(begin.folder):
             mark = write_part(begin.folder, Kept(one.part, names), begin.dtype, one.longest, alone.batch_tokens)
         writing += time.perf_counter() - started

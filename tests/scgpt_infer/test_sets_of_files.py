@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ import scgpt_infer
 from scgpt_infer import cli
 from scgpt_infer.model import cells_of
 from scgpt_infer.options import EmbedOptions
+from scgpt_infer.readers import open_cells
 from scgpt_infer.readers.files import FILE
 from scgpt_infer.readers.matrix import CsrRows
 from scgpt_infer.readers.source import UNREAD
@@ -98,7 +100,7 @@ def test_a_file_that_breaks_on_the_way_leaves_rows_with_reasons(
     assert np.flatnonzero(missing[:n]).tolist() == [EMPTY_CELL]
     assert not missing[2 * n :].any()
     assert summary.bad_files == (BadFile(str(folder / "b.h5ad"), "Rows are cut off."),)
-    assert summary.reasons[f"{UNREAD} {folder / 'b.h5ad'}: Rows are cut off."] == n
+    assert summary.reasons[f"{UNREAD} b.h5ad: Rows are cut off."] == n
     report = (tmp_path / "all.npy.bad.csv").read_text(encoding="utf-8").splitlines()
     assert len(report) == 1 + 1 + n
     assert "b.h5ad:0," in report[2]
@@ -109,7 +111,7 @@ def test_a_stopped_job_over_files_goes_on_and_other_files_are_refused(folder: Pa
     output = tmp_path / "all.npy"
     scgpt_infer.embed_file(folder, output, toy_model, work=WorkOptions(shard=Shard(0, 2)))
     (folder / "a.h5ad").rename(folder / "d.h5ad")
-    with pytest.raises(OutputError, match="name of the input"):
+    with pytest.raises(OutputError, match=r"files .*d\.h5ad"):
         scgpt_infer.embed_file(folder, output, toy_model)
     (folder / "d.h5ad").rename(folder / "a.h5ad")
     for index in (0, 1):
@@ -134,6 +136,79 @@ def test_workers_read_the_same_files(folder: Path, toy_model: Path, tmp_path: Pa
     shared = scgpt_infer.embed_file(folder, tmp_path / "shared.npy", toy_model, work=WorkOptions(workers=2))
     assert shared.bad_files == alone.bad_files
     np.testing.assert_allclose(np.load(tmp_path / "shared.npy"), np.load(tmp_path / "alone.npy"), atol=1e-5)
+
+
+def break_somewhere(path: Path) -> None:
+    """Damage a chunk of the values that is not seen when the file is opened."""
+    with h5py.File(path, "r+") as file:
+        values = file["X/data"][...]
+        del file["X/data"]
+        data = file["X"].create_dataset("data", data=values, chunks=(40,), compression="gzip").id
+        found = [data.get_chunk_info(number) for number in range(data.get_num_chunks())]
+        chunks = [(chunk.byte_offset, chunk.size) for chunk in found]
+    whole = path.read_bytes()
+    for place, size in chunks[len(chunks) // 2 :]:
+        path.write_bytes(whole[:place] + b"\xff" * size + whole[place + size :])
+        try:
+            open_cells(path).close()
+        except CellsError:
+            continue
+        return
+    raise AssertionError("every chunk is seen")
+
+
+@pytest.fixture
+def broken(folder: Path, toy_adata: ad.AnnData) -> Path:
+    """The folder with a fourth file that is damaged in the middle, and a fifth that is none."""
+    cells = ad.concat([toy_adata] * 4, index_unique="-", merge="same")
+    cells.write_h5ad(folder / "d.h5ad")
+    break_somewhere(folder / "d.h5ad")
+    (folder / "e.h5ad").write_bytes(b"no cells")
+    return folder
+
+
+def told_of(output: Path) -> tuple[bytes, bytes, str]:
+    """Bytes of an output and of its row report, and the hash of its parts."""
+    record = json.loads(output.with_name(f"{output.name}.json").read_text(encoding="utf-8"))
+    return output.read_bytes(), output.with_name(f"{output.name}.bad.csv").read_bytes(), record["parts_sha256"]
+
+
+def test_workers_tell_of_a_damaged_file_what_one_process_tells(
+    broken: Path, toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    words = ["embed", "cells", "--model", str(toy_model), "--provider", "cpu", "--precision", "fp32", "--quiet"]
+    assert cli.run([*words, "-o", "alone.npy"]) == 3
+    assert cli.run([*words, "-o", "shared.npy", "--workers", "2"]) == 3
+    assert told_of(tmp_path / "shared.npy") == told_of(tmp_path / "alone.npy")
+    assert "d.h5ad: " in (tmp_path / "alone.npy.bad.csv").read_text(encoding="utf-8")
+    (broken / "e.h5ad").unlink()
+    capsys.readouterr()
+    assert cli.run([*words, "-o", "strict.npy", "--workers", "2", "--strict"]) == 2
+    assert "d.h5ad cannot be read" in capsys.readouterr().err
+
+
+def test_a_job_that_goes_on_by_another_path_knows_its_damaged_files(
+    broken: Path, toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    scgpt_infer.embed_file("cells", "x.npy", toy_model, work=WorkOptions(shard=Shard(0, 2)))
+    for number in (0, 1):
+        found = scgpt_infer.embed_file(broken, "x.npy", toy_model, work=WorkOptions(shard=Shard(number, 2)))
+        assert found.n_kept == (0 if number else found.n_cells)
+        names = [Path(file.path).name for file in found.bad_files]
+        assert names in (["e.h5ad"], ["e.h5ad", "d.h5ad"])
+        assert (found.n_bad > 100) == ("d.h5ad" in names)
+
+
+def test_workers_read_a_set_of_which_one_file_is_good(folder: Path, toy_model: Path, tmp_path: Path):
+    for name in ("a.h5ad", "b.h5ad"):
+        (folder / name).write_bytes(b"no cells")
+    alone = scgpt_infer.embed_file(folder, tmp_path / "alone.npy", toy_model)
+    shared = scgpt_infer.embed_file(folder, tmp_path / "shared.npy", toy_model, work=WorkOptions(workers=2))
+    assert len(alone.bad_files) == 2
+    assert shared.bad_files == alone.bad_files
+    assert shared.n_cells == alone.n_cells
 
 
 def test_files_are_batches_of_one_data_set(folder: Path, toy_model: Path, tmp_path: Path):

@@ -10,12 +10,13 @@ import torch
 from scipy import sparse
 
 from scgpt_export.checkpoint import load
+from scgpt_infer import job
 from scgpt_infer.imputation import ImputeOptions, edges_of, impute, impute_file
 from scgpt_infer.integration import IntegrateOptions
 from scgpt_infer.options import EmbedOptions
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.cells import CellBlock, CellFault
-from scgpt_runtime.errors import BundleError, CellsError, GenesError, OptionError
+from scgpt_runtime.errors import BundleError, CellsError, GenesError, OptionError, OutputError
 from scgpt_runtime.tokenizer import tokenize
 
 from .conftest import EMPTY, N_GENES, NAN, PLAIN, POOR, STRAY, WANTED
@@ -240,6 +241,22 @@ def test_a_bad_cell_among_chosen_ones_is_told_by_its_row_in_the_file(tiny_bundle
     assert [(cell.row, cell.name) for cell in done.summary.bad] == [(row, f"cell-{row}") for row in (EMPTY, NAN)]
     told = json.loads((tmp_path / "values.json").read_text())["cells"]
     assert [cell["row"] for cell in told] == [EMPTY, NAN, 20]
+
+
+def test_some_cells_of_another_input_are_not_taken_from_what_is_kept(tiny_bundle, cells, wanted, tmp_path, monkeypatch):
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    path, output = tmp_path / "cells.h5ad", tmp_path / "values.csv"
+    cells.write_h5ad(path)
+    how = ImputeOptions(cells=("cell-20", "cell-21"))
+    monkeypatch.setattr(job, "finish", crash)
+    with pytest.raises(KeyboardInterrupt):
+        impute_file(path, output, tiny_bundle, wanted, PLAIN, how)
+    monkeypatch.undo()
+    changed(cells, lambda dense: np.copyto(dense, dense[::-1].copy())).write_h5ad(path)
+    with pytest.raises(OutputError, match="content of the input"):
+        impute_file(path, output, tiny_bundle, wanted, PLAIN, how)
 
 
 def test_every_format_holds_probabilities_too(zeros_bundle, cells, wanted, tmp_path):

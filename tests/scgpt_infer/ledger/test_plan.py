@@ -1,8 +1,9 @@
+import os
 from dataclasses import replace
 
 import pytest
 
-from scgpt_infer.ledger.origin import Origin
+from scgpt_infer.ledger.origin import Origin, Untouched
 from scgpt_infer.ledger.plan import PLAN, Plan
 from scgpt_infer.writers.sink import Column, Table
 from scgpt_runtime.errors import CellsError, OutputError
@@ -105,3 +106,82 @@ def test_a_folder_is_known_by_its_files_and_one_that_goes_is_said(tmp_path):
     (store / "X" / "0").symlink_to(tmp_path / "gone")
     with pytest.raises(CellsError, match="cannot be read"):
         Origin.of([store])
+
+
+@pytest.fixture
+def several(tmp_path):
+    """A large file, and a small one that is much older."""
+    paths = [tmp_path / "large.h5ad", tmp_path / "small.h5ad"]
+    paths[0].write_bytes(bytes(range(256)) * 80_000)
+    paths[1].write_bytes(b"counts" * 1000)
+    os.utime(paths[1], (1e9, 1e9))
+    return paths
+
+
+def test_an_older_file_that_was_exchanged_is_noticed(several):
+    before = Origin.of(several)
+    os.utime(several[1], (1.1e9, 1.1e9))
+    assert Origin.of(several).told() == before.told()
+    assert Origin.of(several).modified != before.modified
+
+
+def test_each_file_has_a_part_in_what_its_set_is_known_by(several):
+    before = Origin.of(several)
+    several[1].write_bytes(b"stnuoc" * 1000)
+    assert Origin.of(several).told() != before.told()
+
+
+def test_of_very_many_files_few_are_read(tmp_path, monkeypatch):
+    store = tmp_path / "store.zarr"
+    store.mkdir()
+    for number in range(400):
+        (store / str(number)).write_bytes(b"values")
+    read = []
+    opened = type(store).open
+    monkeypatch.setattr(type(store), "open", lambda *words, **more: read.append(words) or opened(*words, **more))
+    before = Origin.of([store])
+    assert len(read) < 400
+    (store / "399").write_bytes(b"others")
+    os.utime(store / "7", (1e9, 1e9))
+    assert Origin.of([store]).told() != before.told()
+    assert Origin.of([store]).modified != before.modified
+
+
+def test_what_a_job_leaves_in_the_folder_of_a_matrix_is_no_input(tmp_path):
+    for name in ("matrix.mtx", "genes.tsv", "barcodes.tsv"):
+        (tmp_path / name).write_text(name)
+    before = Origin.of([tmp_path])
+    (tmp_path / "out.npy.parts").mkdir()
+    (tmp_path / "out.npy.parts" / "plan.json").write_text("{}")
+    (tmp_path / "out.npy").write_bytes(b"vectors")
+    assert Origin.of([tmp_path]) == before
+    (tmp_path / "genes.tsv").write_text("others")
+    assert Origin.of([tmp_path]).told() != before.told()
+    assert Origin.of([tmp_path / "matrix.mtx"]).size == Origin.of([tmp_path]).size
+
+
+def test_parts_and_half_written_files_are_no_input_and_what_zarr_hides_is(tmp_path):
+    store = tmp_path / "store.zarr"
+    (store / "out.npy.parts").mkdir(parents=True)
+    before = Origin.of([store])
+    (store / "out.npy.parts" / "lock").write_text("1")
+    (store / ".out.npy.1").write_text("half")
+    assert Origin.of([store]) == before
+    (store / ".zattrs").write_text("{}")
+    assert Origin.of([store]).told() != before.told()
+
+
+@pytest.mark.parametrize("what", ["time", "gone"])
+def test_an_input_that_is_touched_at_work_is_noticed(several, what):
+    origin = Origin.of(several)
+    untouched = Untouched(origin, several)
+    untouched.check()
+    if what == "time":
+        os.utime(several[1], (1.1e9, 1.1e9))
+    else:
+        several[1].unlink()
+    with pytest.raises(CellsError, match=r"small\.h5ad was changed, replaced or removed"):
+        untouched.check()
+    with pytest.raises(CellsError, match="since the job began"):
+        Untouched(origin, several)
+    Untouched(None, ()).check()

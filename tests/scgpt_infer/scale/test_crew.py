@@ -198,6 +198,16 @@ def test_a_range_that_comes_twice_is_marked_once(marks: list[Mark]) -> None:
     assert starts(marks) == ALL
 
 
+def test_another_part_in_the_place_of_one_is_marked_too(marks: list[Mark]) -> None:
+    """A worker that was thought lost has written last."""
+    stage = Stage()
+    first, last = (Done(Mark(0, 4, 0, sha, 0, 1, 512)) for sha in ("one", "two"))
+    stage.said.extend([(0, READY), (0, first), (0, last), (0, last)])
+    cells = led(stage, marks)
+    assert [mark.sha256 for mark in marks if mark.first_row == 0][:2] == ["one", "two"]
+    assert cells == 40
+
+
 def test_asked_to_stop_it_hands_out_no_more(marks: list[Mark], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: Iterator[int | None] = iter([None] * 12)
     monkeypatch.setattr(crew_module, "asked_to_stop", lambda: next(asked, 15))
