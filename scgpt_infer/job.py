@@ -23,6 +23,7 @@ from scgpt_infer.keeping import Alone, Budgeted, Filler, bad_cells, fill, finish
 from scgpt_infer.ledger.folder import Ledger, parts_folder
 from scgpt_infer.ledger.origin import Origin
 from scgpt_infer.ledger.plan import Plan
+from scgpt_infer.merging.alone import is_merging
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import check_disk, check_key, target_of
 from scgpt_infer.readers import CellSource
@@ -209,7 +210,7 @@ class Job:
                 folder, plan, shard=work.shard, resume=work.resume, say=say or _log.warning, held=_held(target)
             ) as ledger,
         ):
-            if work.shard is None:
+            if work.shard is None and not is_merging(path):
                 sweep(path)
             if not ledger.is_in_output:
                 check_disk(target, parts_bytes(plan, sum(map(len, ledger.missing()))))

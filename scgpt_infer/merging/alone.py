@@ -1,6 +1,6 @@
 """One merge at a time makes an output: `alone`, in which what killed merges of the same output have left goes, too.
 
-In: an output. Out: its lock, held. It knows no parts.
+`is_merging` asks from elsewhere. In: an output. Out: its lock, held. It knows no parts.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from scgpt_infer.ledger.holder import parsed
 from scgpt_infer.ledger.lock import Lock
 from scgpt_infer.writers.leftovers import sweep
 
-__all__ = ["alone"]
+__all__ = ["alone", "is_merging"]
 
 
 @contextmanager
@@ -31,19 +31,28 @@ def alone(output: Path, say: Callable[[str], None]) -> Iterator[Lock]:
     OutputError
         Another merge of this output is at work.
     """
-    folder = output.with_name(f".{output.name}.merging")
+    path = _lock_of(output)
     try:
-        with Lock.take(folder / "lock", say=say) as lock:
+        with Lock.take(path, say=say) as lock:
             if not _is_at_work(parts_folder(output) / "lock"):
                 sweep(output)
             yield lock
     finally:
         with suppress(OSError):  # another merge may wait there
-            folder.rmdir()
+            path.parent.rmdir()
+
+
+def is_merging(output: Path) -> bool:
+    """Whether a merge into this output may be at work."""
+    return _is_at_work(_lock_of(output))
+
+
+def _lock_of(output: Path) -> Path:
+    return output.with_name(f".{output.name}.merging") / "lock"
 
 
 def _is_at_work(lock: Path) -> bool:
-    """Whether a run of the whole job may be writing the same output."""
+    """Whether who holds a lock may be at work."""
     try:
         holder = parsed(lock.read_bytes())
     except OSError:

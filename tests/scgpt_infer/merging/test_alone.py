@@ -87,6 +87,16 @@ def test_a_run_that_writes_the_same_output_keeps_its_files(shards, tmp_path):
     assert not unfinished.exists()
 
 
+def test_a_run_leaves_the_files_of_a_merge_that_is_at_work(shards, toy_h5ad, toy_model, tmp_path):
+    output = tmp_path / "x.npy"
+    with merging(output, shards):
+        at_work = set(tmp_path.glob(".x.npy.*"))
+        embed_file(toy_h5ad, output, toy_model, CPU)
+        assert at_work <= set(tmp_path.glob(".x.npy.*"))
+    embed_file(toy_h5ad, output, toy_model, CPU)
+    assert not list(tmp_path.glob(".x.npy.*.part"))
+
+
 def test_a_format_that_there_is_not_is_told_before_anything_else(tmp_path):
     with pytest.raises(OutputError, match=r"x\.xyz has the suffix '\.xyz'"):
         merge([tmp_path / "nowhere"], tmp_path / "x.xyz")
