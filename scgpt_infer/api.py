@@ -230,6 +230,7 @@ def annotate_file(
     how
         See `annotate`.
     """
+    how.check_work(work)
     path = destination(cells, output, options)
     options = how.fitting(options)
     several = shared(work, options)
