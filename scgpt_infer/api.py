@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from scgpt_infer.annotating import Annotated, AnnotateOptions
 from scgpt_infer.job import check_inplace
+from scgpt_infer.looking import look_at
 from scgpt_infer.memory.opening import minded, open_within
 from scgpt_infer.model import Model, Say, cells_of, looked_at
 from scgpt_infer.options import MIN_MATCH, CellsIn, EmbedOptions, Genes, Precision, Provider, Sample, Ties
@@ -253,6 +254,7 @@ def preview(
     model: str | Path,
     options: EmbedOptions = _DEFAULTS,
     *,
+    work: WorkOptions | None = _ALL,
     cache_dir: Path | None = None,
     say: Say | None = None,
 ) -> Preview:
@@ -261,8 +263,13 @@ def preview(
     Parameters
     ----------
     cells, output, model, options, cache_dir, say
-        See `embed_file`. Without an output, room on the disk is not looked at.
+        See `embed_file`. Without an output, room on the disk and what is kept there are not looked at.
+    work
+        As for `embed_file`: a shard is timed alone, cells that are kept count for nothing, and what the run would
+        refuse is refused. None: none of it is looked at, for a job that makes more of the cells than embeddings.
     """
     path = looked_at(cells, output, options)
+    if work is not None:
+        return look_at(cells, path, model, options, work, cache_dir=cache_dir, say=say)
     with cells_of(cells, options) as source, Model.open(model, options, cache_dir=cache_dir, say=say) as opened:
         return opened.look(source, path)

@@ -15,16 +15,20 @@ from scgpt_infer.abilities import require
 from scgpt_infer.annotating import Annotated, AnnotateOptions, Labels, open_labels
 from scgpt_infer.answers import Answers, computed, stored
 from scgpt_infer.facts import Facts, Ran
-from scgpt_infer.job import Job, check_inplace
+from scgpt_infer.job import Job, check_inplace, parts_bytes
+from scgpt_infer.ledger.folder import parts_folder
+from scgpt_infer.ledger.standing import Standing, standing
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import check_key, destination, disk
-from scgpt_infer.preview import Preview, look
+from scgpt_infer.preview import Ahead, Preview, look
 from scgpt_infer.readers import CellSource, open_cells
 from scgpt_infer.readers.room import ROOM, ReadingRoom
 from scgpt_infer.readers.source import CellPaths
 from scgpt_infer.run import Progress
+from scgpt_infer.spans import taken
 from scgpt_infer.summary import Summary
 from scgpt_infer.tasks.embed import Embedding
+from scgpt_infer.work import WorkOptions
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.errors import OptionError
@@ -181,7 +185,7 @@ class Model:
         self._check_open()
         path = looked_at(cells, output, self.options)
         with cells_of(cells, self.options) as source:
-            return self.look(source, path)
+            return self.look(source, path, WorkOptions())
 
     def close(self) -> None:
         """Let go of the model; it cannot embed afterwards."""
@@ -230,12 +234,32 @@ class Model:
         answers = found or computed(self._facts(source, None if engine is None else engine()))
         return labels.job(source, answers, self.options)
 
-    def look(self, source: CellSource, path: Path | None) -> Preview:
-        """What embedding the cells of an open source would do."""
+    def look(self, source: CellSource, path: Path | None, work: WorkOptions | None = None, at_once: int = 1) -> Preview:
+        """What embedding the cells of an open source would do.
+
+        Parameters
+        ----------
+        source, path
+            The cells, and where the result would go.
+        work
+            How it would be done. None: parts are not looked at, since they are of more than embeddings.
+        at_once
+            Workers that would each run the model as it runs here.
+        """
         facts = self._facts(source)
         job = Job(source, computed(facts), Embedding(), self.options)
-        room = None if path is None else disk(job.checked_target(path))
-        return look(facts, job.n_cells, None if path is None else str(path), room)
+        there = Standing(sum(map(len, taken(job.n_cells, None if work is None else work.shard))))
+        room = None
+        if path is not None:
+            target, parts = job.checked_target(path), 0
+            if work is not None:
+                plan = job.plan(target)
+                there = standing(parts_folder(path), plan, work)
+                parts = parts_bytes(plan, there.n_cells - there.n_kept)
+            room = disk(target, parts)
+        output = None if path is None else str(path)
+        ahead = Ahead(there.n_cells, there.n_kept, there.held_by, work or WorkOptions(), at_once, output, room)
+        return look(facts, ahead)
 
     def _answers(self, source: CellSource, *, reuse: bool, engine: Ran | None = None) -> Answers:
         found = stored(source, self.bundle, self.options) if reuse else None

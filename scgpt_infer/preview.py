@@ -1,6 +1,6 @@
 """A look at a long job before it runs: `Preview`, and `look`, which samples cells and times a few of them.
 
-In: an open engine, a source, a gene match. Out: plain values. Nothing is written.
+In: an open engine, a source, a gene match, what lies ahead of the run. Out: plain values. Nothing is written.
 """
 
 import json
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scgpt_infer.facts import Facts, Ran
 from scgpt_infer.sizes import size
 from scgpt_infer.tasks.embed import embedding
+from scgpt_infer.work import WorkOptions
 from scgpt_runtime.cells import CellBlock
 
-__all__ = ["Disk", "Preview", "look"]
+__all__ = ["Ahead", "Disk", "Preview", "look"]
 
 SAMPLE = 1000
 PROBE_CELLS = 16
@@ -32,6 +33,31 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """What a run has before it.
+
+    Attributes
+    ----------
+    n_cells, n_kept, held_by
+        Cells that it answers for, those of them that are done already, and who may be at work on them.
+    work
+        How it is done.
+    at_once
+        Workers that run the model at a time.
+    output, disk
+        Where the result would go, and the room there; None without one.
+    """
+
+    n_cells: int
+    n_kept: int
+    held_by: tuple[str, ...]
+    work: WorkOptions
+    at_once: int
+    output: str | None
+    disk: Disk | None
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
     """What a job would do.
 
@@ -39,8 +65,12 @@ class Preview:
     ----------
     model, vector_id, key, dim, output
         As in `Summary`.
-    n_cells
-        Cells that would be read.
+    n_cells, kept
+        Cells that the run answers for, all or those of its shard; and those of them that are done and kept already.
+    shard, memory, workers, ray
+        What was asked for of the work; `workers` are counted where the devices tell how many.
+    held_by
+        Who may be at work on the same output.
     match_report, n_genes, n_matched, match_fraction, gene_col
         How the genes meet the vocabulary.
     counts, counts_why, values
@@ -52,12 +82,12 @@ class Preview:
     provider, precision, threads, instances, why
         What would run, and the sentence that says why.
     probe_cells, cells_per_second, seconds
-        Cells that were timed and got a vector, their rate, and the time that it makes for the job; 0, 0 and None when
-        no cell got one.
+        Cells that were timed and got a vector, the rate of all workers, and the time that it makes for the cells that
+        are not kept; 0, 0 and None when no cell got one.
     tried, reasons
         Cells that went through the model, and how many of them got no vector, by reason.
     disk
-        Room for the output; None without one.
+        Room for the output and the parts that are missing; None without an output.
     """
 
     model: str
@@ -66,6 +96,12 @@ class Preview:
     dim: int
     output: str | None
     n_cells: int
+    kept: int
+    shard: str | None
+    memory: int | None
+    workers: int | None
+    ray: str | None
+    held_by: tuple[str, ...]
     match_report: str
     n_genes: int
     n_matched: int
@@ -109,14 +145,17 @@ class Preview:
     def report(self) -> str:
         """Lines for people."""
         genes = self.match_report.replace("\n", "\n             ")
+        share = f"Shard {self.shard}: " if self.shard else ""
         lines = [
-            f"{self.n_cells:,} cells would be embedded; nothing was written.",
+            f"{share}{self.n_cells - self.kept:,} cells would be embedded; nothing was written.",
+            *self._found(),
             f"  model      {self.model}, vector id {self.vector_id}",
             f"  genes      {genes}",
             f"  counts     {self.counts}, {self.values} ({self.counts_why})",
             f"  tokens     median {self.median_length:,}, longest {self.longest:,} in {self.sampled:,} cells; "
             f"{self.share_cut:.1%} are cut to {self.max_length:,}",
             f"  runs on    {self.why}",
+            *self._granted(),
             f"  time       {self._time()}",
             *self._bad_cells(),
         ]
@@ -128,6 +167,18 @@ class Preview:
             room = "enough" if self.fits else "NOT ENOUGH"
             lines.append(f"  disk       {size(self.disk.needed)} needed, {size(self.disk.free)} free: {room}")
         return "\n".join(lines)
+
+    def _found(self) -> list[str]:
+        """What a run would find beside the output."""
+        lines = [f"  kept       {self.kept:,} of {self.n_cells:,} cells are kept already"] if self.kept else []
+        return lines + [f"  locked     by {who}: while it is at work, a run is refused" for who in self.held_by]
+
+    def _granted(self) -> list[str]:
+        lines = [] if self.memory is None else [f"  memory     {size(self.memory)} granted: enough"]
+        if self.ray is not None:
+            count = "" if self.workers is None else f"{self.workers:,} "
+            return [*lines, f"  workers    {count}of a Ray cluster; the time is that of one worker, on this machine"]
+        return lines if self.workers is None else [*lines, f"  workers    {self.workers:,} processes; one was timed"]
 
     def _time(self) -> str:
         if self.seconds is None:
@@ -149,31 +200,36 @@ class Preview:
         return lines
 
 
-def look(facts: Facts, n_cells: int, output: str | None, disk: Disk | None) -> Preview:
+def look(facts: Facts, ahead: Ahead) -> Preview:
     """Sample the cells and time a few of them.
 
     Parameters
     ----------
     facts
         All that would take part.
-    n_cells
-        Cells that would be read.
-    output, disk
-        Where the result would go, and its room there.
+    ahead
+        What the run has before it.
     """
     sample = facts.source.sample(SAMPLE)
     lengths = _lengths(sample, facts.match.columns)
     known = lengths[lengths > 1]
     limit = facts.engine.settings.max_length
     probe = _probe(facts.engine, sample, facts.match.columns)
-    choice = facts.engine.choice
+    choice, work = facts.engine.choice, ahead.work
+    rate = probe.rate * ahead.at_once
     return Preview(
         model=facts.bundle.manifest.name,
         vector_id=facts.engine.vector_id,
         key=facts.key,
         dim=facts.bundle.manifest.dim,
-        output=output,
-        n_cells=n_cells,
+        output=ahead.output,
+        n_cells=ahead.n_cells,
+        kept=ahead.n_kept,
+        shard=None if work.shard is None else str(work.shard),
+        memory=work.memory,
+        workers=work.workers,
+        ray=work.ray,
+        held_by=ahead.held_by,
         match_report=facts.match.report(),
         n_genes=facts.match.n_columns,
         n_matched=facts.match.n_matched,
@@ -194,11 +250,11 @@ def look(facts: Facts, n_cells: int, output: str | None, disk: Disk | None) -> P
         instances=choice.instances,
         why=choice.why,
         probe_cells=probe.n_timed,
-        cells_per_second=probe.rate,
-        seconds=n_cells / probe.rate if probe.n_timed else None,
+        cells_per_second=rate,
+        seconds=(ahead.n_cells - ahead.n_kept) / rate if probe.n_timed else None,
         tried=len(probe.reasons),
         reasons=probe.bad(),
-        disk=disk,
+        disk=ahead.disk,
     )
 
 

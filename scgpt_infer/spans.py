@@ -10,7 +10,7 @@ from typing import Self
 from scgpt_runtime.errors import OptionError
 from scgpt_runtime.ranges import RANGE_ROWS
 
-__all__ = ["Shard", "grid"]
+__all__ = ["Shard", "grid", "taken"]
 
 
 def grid(n_cells: int, range_rows: int = RANGE_ROWS) -> list[range]:
@@ -57,3 +57,9 @@ class Shard:
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
+
+
+def taken(n_cells: int, shard: Shard | None = None, range_rows: int = RANGE_ROWS) -> list[range]:
+    """The ranges that one run takes: those of its shard, or all."""
+    whole = grid(n_cells, range_rows)
+    return whole if shard is None else [whole[number] for number in shard.of(len(whole))]

@@ -19,6 +19,7 @@ from scgpt_infer.cli.options import (
     model_option,
     names_of,
     names_option,
+    nowhere,
     path_type,
     quiet_option,
     resume_option,
@@ -26,6 +27,7 @@ from scgpt_infer.cli.options import (
     words_of,
 )
 from scgpt_infer.cli.progress import Progress, aloud
+from scgpt_infer.cli.sections import INPUT, LONG_JOBS, OUTPUT, option, sectioned
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.work import WorkOptions
 from scgpt_runtime.errors import OutputError
@@ -48,20 +50,21 @@ Examples:
 """
 
 
-@click.command("annotate", short_help="Cells become cell types, and embeddings in the same pass.", epilog=_EXAMPLES)
+@sectioned("annotate", short_help="Cells become cell types, and embeddings in the same pass.", epilog=_EXAMPLES)
 @click.argument("cells", nargs=-1, required=True, type=path_type)
 @model_option
-@click.option(
+@option(
+    OUTPUT,
     "--output",
     "-o",
     type=path_type,
     help="Where to write: .h5ad, .zarr, .json, .jsonl, .csv, .parquet or .dataset, by its suffix.",
 )
-@click.option("--in-place", is_flag=True, help="Add types and embedding to the input .h5ad itself.")
-@click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
-@click.option("--key", help="Name of the embedding under obsm.  [default: X_scGPT; X_scGPT_demo for demo]")
-@click.option("--prefix", default="scgpt_", show_default=True, help="What the new columns of obs begin with.")
-@click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
+@option(OUTPUT, "--in-place", is_flag=True, help="Add types and embedding to the input .h5ad itself.")
+@option(OUTPUT, "--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
+@option(OUTPUT, "--key", help="Name of the embedding under obsm.  [default: X_scGPT; X_scGPT_demo for demo]")
+@option(OUTPUT, "--prefix", default="scgpt_", show_default=True, help="What the new columns of obs begin with.")
+@option(INPUT, "--limit", type=click.IntRange(min=1), help="The first N cells only.")
 @click.option(
     "--reference",
     type=path_type,
@@ -84,9 +87,9 @@ Examples:
     type=click.FloatRange(0, 1),
     help="A cell whose best label has less confidence is unknown.  [default: 0.5 for a classifier, 0 for a reference]",
 )
-@click.option("--with-vectors", is_flag=True, help="Put the embedding into .json, .jsonl, .csv and .parquet too.")
+@option(OUTPUT, "--with-vectors", is_flag=True, help="Put the embedding into .json, .jsonl, .csv and .parquet too.")
 @click.option("--recompute", is_flag=True, help="Run the model even if its vectors lie with the cells already.")
-@click.option("--dry-run", is_flag=True, help="Say what would happen and how long it would take; write nothing.")
+@option(LONG_JOBS, "--dry-run", is_flag=True, help="Say what would happen and how long it would take; write nothing.")
 @click.option("--truth", help="Column of obs with the right labels: judge the answers by it.")
 @click.option("--by", default="", help="Columns of obs, separated by commas: figures for each of their values.")
 @names_option
@@ -168,9 +171,7 @@ def _check(output: Path | None, options: EmbedOptions, how: "AnnotateOptions", c
     if output is not None and options.in_place:
         raise click.UsageError("-o and --in-place do not go together: choose a new file, or the input itself.")
     if output is None and not options.in_place:
-        raise click.UsageError(
-            "Nowhere to write: give -o OUTPUT (.h5ad, .zarr, .json, .jsonl, .csv, .parquet or .dataset), or --in-place."
-        )
+        raise nowhere(".census", ".npy")
     if confusion is None:
         return
     if how.truth is None:

@@ -14,11 +14,13 @@ from scgpt_infer.cli.options import (
     engine_options,
     json_option,
     model_option,
+    nowhere,
     path_type,
     quiet_option,
     work_options,
 )
 from scgpt_infer.cli.progress import Progress, aloud, clock
+from scgpt_infer.cli.sections import INPUT, LONG_JOBS, OUTPUT, option, sectioned
 from scgpt_infer.interrupts import finishing
 from scgpt_infer.options import CHOICES, EmbedOptions
 from scgpt_infer.work import WorkOptions
@@ -35,35 +37,42 @@ INCOMPLETE = 3
 SHOWN = 10
 """Bad cells that are listed one by one; the JSON summary has more."""
 
-_EXAMPLES = """\b
+_EPILOG = """\b
 Examples:
   scgpt-infer embed pbmc.h5ad --model human -o pbmc.emb.h5ad
   scgpt-infer embed pbmc.h5ad --model human -o vectors.npy --dry-run
   scgpt-infer embed sample1.h5ad sample2.zarr samples/ --model human -o all.parquet
+
+\b
+Exit codes, beside those of every command:
+  3    the output is there, without files of a set that could not be read, which are listed
+  75   stopped as SIGTERM or SIGUSR1 asked, what is done is kept: run the same command again
 """
 
 
-@click.command("embed", short_help="Cells become embeddings.", epilog=_EXAMPLES)
+@sectioned("embed", short_help="Cells become embeddings.", epilog=_EPILOG)
 @click.argument("cells", nargs=-1, required=True, type=path_type)
 @model_option
-@click.option(
+@option(
+    OUTPUT,
     "--output",
     "-o",
     type=path_type,
-    help="Where to write: .h5ad, .zarr, .npy, .parquet, .dataset, .census or .csv, by its suffix.",
+    help="Where to write: .h5ad, .zarr, .npy, .parquet, .dataset, .census, .csv, .json or .jsonl, by its suffix.",
 )
-@click.option("--in-place", is_flag=True, help="Add the embedding to the input .h5ad itself.")
-@click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
-@click.option("--key", help="Name under obsm.  [default: X_scGPT; X_scGPT_demo for demo]")
-@click.option(
+@option(OUTPUT, "--in-place", is_flag=True, help="Add the embedding to the input .h5ad itself.")
+@option(OUTPUT, "--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
+@option(OUTPUT, "--key", help="Name under obsm.  [default: X_scGPT; X_scGPT_demo for demo]")
+@option(
+    OUTPUT,
     "--dtype",
     type=click.Choice(CHOICES["dtype"]),
     default="float32",
     show_default=True,
     help="What vectors are stored as.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
-@click.option("--dry-run", is_flag=True, help="Say what would happen and how long it would take; write nothing.")
+@option(INPUT, "--limit", type=click.IntRange(min=1), help="The first N cells only.")
+@option(LONG_JOBS, "--dry-run", is_flag=True, help="Say what would happen and how long it would take; write nothing.")
 @cells_options
 @engine_options
 @work_options
@@ -91,12 +100,10 @@ def command(
     if output is not None and options.in_place:
         raise click.UsageError("-o and --in-place do not go together: choose a new file, or the input itself.")
     if dry_run:
-        preview(named, output, model, options, as_json)
+        preview(named, output, model, options, as_json, work)
         return 0
     if output is None and not options.in_place:
-        raise click.UsageError(
-            "Nowhere to write: give -o OUTPUT (.h5ad, .zarr, .npy, .parquet, .dataset or .csv), or --in-place."
-        )
+        raise nowhere()
     summary = _embed(named, output, model, options, work, quiet)
     if as_json:
         click.echo(summary.to_json())
@@ -107,11 +114,18 @@ def command(
     return INCOMPLETE if summary.bad_files else 0
 
 
-def preview(cells: "CellPaths", output: Path | None, model: str, options: EmbedOptions, as_json: bool) -> None:
-    """Print what a job would do."""
+def preview(
+    cells: "CellPaths",
+    output: Path | None,
+    model: str,
+    options: EmbedOptions,
+    as_json: bool,
+    work: WorkOptions | None = None,
+) -> None:
+    """Print what a job would do; without `work`, of its vectors alone."""
     from scgpt_infer import api
 
-    found = api.preview(cells, output, model, options, say=aloud)
+    found = api.preview(cells, output, model, options, work=work, say=aloud)
     click.echo(found.to_json() if as_json else found.report())
 
 
@@ -165,8 +179,10 @@ def bad_files(summary: "Summary") -> list[str]:
     """Lines about the files of which cells are missing."""
     if not summary.bad_files:
         return []
-    lines = [f"{len(summary.bad_files):,} files could not be read, or not all of them:"]
+    count = len(summary.bad_files)
+    told = "file could not be read, or not all of it:" if count == 1 else "files could not be read, or not all of them:"
+    lines = [f"{count:,} {told}"]
     lines += [f"  {one.path}: {one.reason}" for one in summary.bad_files[:SHOWN]]
-    if len(summary.bad_files) > SHOWN:
-        lines.append(f"  and {len(summary.bad_files) - SHOWN:,} more; --json lists them")
+    if count > SHOWN:
+        lines.append(f"  and {count - SHOWN:,} more; --json lists them")
     return lines

@@ -19,6 +19,7 @@ from scgpt_infer.cli.options import (
     words_of,
 )
 from scgpt_infer.cli.progress import Progress, aloud
+from scgpt_infer.cli.sections import INPUT, OUTPUT, option, sectioned
 from scgpt_infer.options import EmbedOptions
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ Examples:
 """
 
 
-@click.command("genes", short_help="Vectors of genes, without cells or in them.", epilog=_EXAMPLES)
+@sectioned("genes", short_help="Vectors of genes, without cells or in them.", epilog=_EXAMPLES)
 @click.argument("cells", type=path_type, required=False)
 @model_option
-@click.option(
+@option(
+    OUTPUT,
     "--output",
     "-o",
     type=path_type,
@@ -57,8 +59,8 @@ Examples:
     help="Leave genes out that are seen in fewer cells (of a group).",
 )
 @click.option("--per-cell", is_flag=True, help="A row for each gene of each cell instead of means; to .parquet.")
-@click.option("--key", help="Name under obsm of an .h5ad.  [default: X_scGPT_genes; X_scGPT_demo_genes for demo]")
-@click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
+@option(OUTPUT, "--key", help="Name under obsm of an .h5ad.  [default: X_scGPT_genes; X_scGPT_demo_genes for demo]")
+@option(INPUT, "--limit", type=click.IntRange(min=1), help="The first N cells only.")
 @cells_options
 @engine_options
 @quiet_option

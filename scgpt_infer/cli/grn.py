@@ -20,6 +20,7 @@ from scgpt_infer.cli.options import (
     words_of,
 )
 from scgpt_infer.cli.progress import Progress, aloud
+from scgpt_infer.cli.sections import INPUT, OUTPUT, option, sectioned
 from scgpt_infer.options import EmbedOptions
 
 if TYPE_CHECKING:
@@ -45,10 +46,11 @@ _BATCHES = ("batch", "batch_map", "batch_fallback")
 _ATTENTION = ("condition", "control", "against", "top", "compat", *_BATCHES)
 
 
-@click.command("grn", short_help="Networks of genes, from gene embeddings or from attention.", epilog=_EXAMPLES)
+@sectioned("grn", short_help="Networks of genes, from gene embeddings or from attention.", epilog=_EXAMPLES)
 @click.argument("cells", type=path_type, required=False)
 @model_option
-@click.option(
+@option(
+    OUTPUT,
     "--output",
     "-o",
     "outputs",
@@ -84,7 +86,7 @@ _ATTENTION = ("condition", "control", "against", "top", "compat", *_BATCHES)
 @click.option(
     "--compat", is_flag=True, default=None, help="Attention: leave out the first cell of each condition, as scGPT does."
 )
-@click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
+@option(INPUT, "--limit", type=click.IntRange(min=1), help="The first N cells only.")
 @batch_options
 @cells_options
 @engine_options

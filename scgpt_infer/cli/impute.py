@@ -16,12 +16,14 @@ from scgpt_infer.cli.options import (
     json_option,
     model_option,
     names_of_batches,
+    nowhere,
     path_type,
     quiet_option,
     resume_option,
     words_of,
 )
 from scgpt_infer.cli.progress import Progress, aloud
+from scgpt_infer.cli.sections import INPUT, OUTPUT, option, sectioned
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.work import WorkOptions
 
@@ -40,15 +42,19 @@ Examples:
 """
 
 
-@click.command("impute", short_help="Predicted values of chosen genes.", epilog=_EXAMPLES)
+@sectioned("impute", short_help="Predicted values of chosen genes.", epilog=_EXAMPLES)
 @click.argument("cells", type=path_type)
 @model_option
 @click.option("--only", help="Genes that are wanted, with commas: symbols or Ensembl ids.")
 @click.option("--genes-file", type=path_type, help="The same from a text file, one a line.")
-@click.option(
-    "--output", "-o", type=path_type, help="Where to write: .json, .jsonl, .h5ad, .zarr, .csv, .parquet or .dataset."
+@option(
+    OUTPUT,
+    "--output",
+    "-o",
+    type=path_type,
+    help="Where to write: .json, .jsonl, .h5ad, .zarr, .csv, .parquet or .dataset.",
 )
-@click.option("--in-place", is_flag=True, help="Add the values to the input .h5ad itself.")
+@option(OUTPUT, "--in-place", is_flag=True, help="Add the values to the input .h5ad itself.")
 @click.option(
     "--from",
     "predict_from",
@@ -71,9 +77,9 @@ Examples:
 @batch_options
 @click.option("--cells", "chosen", help="Names of the cells that are wanted, with commas.  [default: all]")
 @click.option("--cells-file", type=path_type, help="The same from a text file, one a line.")
-@click.option("--key", help="Name under obsm of an .h5ad.  [default: X_scGPT_imputed; X_scGPT_demo_imputed for demo]")
-@click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
-@click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
+@option(OUTPUT, "--key", help="Name under obsm of an .h5ad.  [default: X_scGPT_imputed; X_scGPT_demo_imputed for demo]")
+@option(OUTPUT, "--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
+@option(INPUT, "--limit", type=click.IntRange(min=1), help="The first N cells only.")
 @cells_options
 @engine_options
 @resume_option
@@ -114,9 +120,7 @@ def command(
     how = ImputeOptions(predict_from, hide, units, names, batches)
     options = EmbedOptions(**settings)  # the remaining options are its fields, one to one
     if output is None and not options.in_place:
-        raise click.UsageError(
-            "Nowhere to write: give -o OUTPUT (.json, .jsonl, .h5ad, .zarr, .csv, .parquet or .dataset)."
-        )
+        raise nowhere(".census", ".npy")
     done = _impute(cells, output, model, genes, options, how, WorkOptions(resume=resume), quiet)
     bad = bad_cells(done.summary)
     if as_json:

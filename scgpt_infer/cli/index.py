@@ -20,6 +20,7 @@ from scgpt_infer.cli.options import (
     wanted_options,
 )
 from scgpt_infer.cli.progress import Progress, aloud
+from scgpt_infer.cli.sections import INPUT, OUTPUT, option, sectioned
 from scgpt_infer.options import EmbedOptions
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ Examples:
 """
 
 
-@click.command("index", short_help="Labelled cells become a reference for annotate.", epilog=_EXAMPLES)
+@sectioned("index", short_help="Labelled cells become a reference for annotate.", epilog=_EXAMPLES)
 @click.argument("cells", type=path_type)
 @model_option
 @click.option("--label", required=True, help="Column of obs with the labels; cells without one are left out.")
-@click.option("--output", "-o", type=path_type, required=True, help="Folder to make.")
+@option(OUTPUT, "--output", "-o", type=path_type, required=True, help="Folder to make.")
 @click.option(
     "--kind",
     type=click.Choice(("auto", "exact", "hnsw", "ivfpq")),
@@ -49,8 +50,8 @@ Examples:
     "finds a little less. auto: exact or ivfpq, by the number of cells.",
 )
 @wanted_options
-@click.option("--key", help="Name under obsm of vectors that lie with the cells already.  [default: X_scGPT]")
-@click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
+@option(INPUT, "--key", help="Name under obsm of vectors that lie with the cells already.  [default: X_scGPT]")
+@option(INPUT, "--limit", type=click.IntRange(min=1), help="The first N cells only.")
 @cells_options
 @engine_options
 @quiet_option

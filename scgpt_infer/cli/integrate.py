@@ -19,11 +19,13 @@ from scgpt_infer.cli.options import (
     json_option,
     model_option,
     names_of_batches,
+    nowhere,
     path_type,
     quiet_option,
     resume_option,
 )
 from scgpt_infer.cli.progress import Progress, aloud
+from scgpt_infer.cli.sections import INPUT, OUTPUT, option, sectioned
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.work import WorkOptions
 from scgpt_runtime.errors import OutputError
@@ -45,19 +47,20 @@ Examples:
 """
 
 
-@click.command("integrate", short_help="Cells of several batches become embeddings in one space.", epilog=_EXAMPLES)
+@sectioned("integrate", short_help="Cells of several batches become embeddings in one space.", epilog=_EXAMPLES)
 @click.argument("cells", nargs=-1, required=True, type=path_type)
 @model_option
-@click.option(
+@option(
+    OUTPUT,
     "--output",
     "-o",
     type=path_type,
     help="Where to write: .h5ad, .zarr, .npy, .parquet, .dataset or .csv, by its suffix.",
 )
-@click.option("--in-place", is_flag=True, help="Add the embedding to the input .h5ad itself.")
-@click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
-@click.option("--key", help="Name under obsm.  [default: X_scGPT; X_scGPT_demo for demo]")
-@click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
+@option(OUTPUT, "--in-place", is_flag=True, help="Add the embedding to the input .h5ad itself.")
+@option(OUTPUT, "--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
+@option(OUTPUT, "--key", help="Name under obsm.  [default: X_scGPT; X_scGPT_demo for demo]")
+@option(INPUT, "--limit", type=click.IntRange(min=1), help="The first N cells only.")
 @batch_options
 @click.option(
     "--batch-statistics",
@@ -143,9 +146,7 @@ def _check(output: Path | None, options: EmbedOptions, how: "IntegrateOptions", 
     if output is not None and options.in_place:
         raise click.UsageError("-o and --in-place do not go together: choose a new file, or the input itself.")
     if output is None and not options.in_place:
-        raise click.UsageError(
-            "Nowhere to write: give -o OUTPUT (.h5ad, .zarr, .npy, .parquet, .dataset or .csv), or --in-place."
-        )
+        raise nowhere()
     if (scores is None) != (how.label is None):
         raise click.UsageError("--scores and --label go together: where scores are written, and the types they need.")
 

@@ -19,6 +19,7 @@ from scgpt_infer.cli.options import (
     wanted_options,
 )
 from scgpt_infer.cli.progress import Progress, aloud
+from scgpt_infer.cli.sections import INPUT, OUTPUT, option, sectioned
 from scgpt_infer.options import EmbedOptions
 
 if TYPE_CHECKING:
@@ -35,12 +36,17 @@ Examples:
 """
 
 
-@click.command("learn", short_help="Labelled cells teach a model their types.", epilog=_EXAMPLES)
+@sectioned("learn", short_help="Labelled cells teach a model their types.", epilog=_EXAMPLES)
 @click.argument("cells", type=path_type)
 @click.option("--label", required=True, help="Column of obs with the types; cells without one are left out.")
 @model_option
-@click.option(
-    "--output", "-o", type=path_type, required=True, help="The bundle to make: a folder, or a zip if it ends in .zip."
+@option(
+    OUTPUT,
+    "--output",
+    "-o",
+    type=path_type,
+    required=True,
+    help="The bundle to make: a folder, or a zip if it ends in .zip.",
 )
 @click.option("--by", help="Column of obs, such as the donor: no two folds share one of its values.")
 @wanted_options
@@ -52,8 +58,8 @@ Examples:
 @click.option(
     "--max-cells-per-class", type=click.IntRange(min=2), help="Take at most so many of a class.  [default: 2000]"
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Look at the first N cells only.")
-@click.option("--key", help="Name under obsm of vectors that lie with the cells.  [default: the model's]")
+@option(INPUT, "--limit", type=click.IntRange(min=1), help="Look at the first N cells only.")
+@option(INPUT, "--key", help="Name under obsm of vectors that lie with the cells.  [default: the model's]")
 @click.option("--recompute", is_flag=True, help="Run the model even if its vectors lie with the cells already.")
 @cells_options
 @engine_options

@@ -16,6 +16,7 @@ from scgpt_infer.cli.options import (
     json_option,
     model_option,
     names_of_batches,
+    nowhere,
     path_type,
     quiet_option,
     resume_option,
@@ -23,6 +24,7 @@ from scgpt_infer.cli.options import (
     words_of,
 )
 from scgpt_infer.cli.progress import Progress, aloud
+from scgpt_infer.cli.sections import INPUT, OUTPUT, option, sectioned
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.work import WorkOptions
 
@@ -51,19 +53,20 @@ def _map(context: click.Context, parameter: click.Parameter, told: tuple[str, ..
     return pairs
 
 
-@click.command("multiomic", short_help="Cells of several modalities become embeddings.", epilog=_EXAMPLES)
+@sectioned("multiomic", short_help="Cells of several modalities become embeddings.", epilog=_EXAMPLES)
 @click.argument("cells", type=path_type)
 @model_option
-@click.option(
+@option(
+    OUTPUT,
     "--output",
     "-o",
     type=path_type,
     help="Where to write: .h5ad, .zarr, .json, .jsonl, .csv, .parquet, .dataset or .npy.",
 )
-@click.option("--in-place", is_flag=True, help="Add the result to the input .h5ad itself.")
-@click.option("--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
-@click.option("--key", help="Name of the embedding under obsm.  [default: X_scGPT]")
-@click.option("--limit", type=click.IntRange(min=1), help="The first N cells only.")
+@option(OUTPUT, "--in-place", is_flag=True, help="Add the result to the input .h5ad itself.")
+@option(OUTPUT, "--obs-only", is_flag=True, help="Leave the matrix out of an .h5ad output.")
+@option(OUTPUT, "--key", help="Name of the embedding under obsm.  [default: X_scGPT]")
+@option(INPUT, "--limit", type=click.IntRange(min=1), help="The first N cells only.")
 @click.option(
     "--map",
     "modalities",
@@ -129,9 +132,7 @@ def command(
     if output is not None and options.in_place:
         raise click.UsageError("-o and --in-place do not go together: choose a new file, or the input itself.")
     if output is None and not options.in_place:
-        raise click.UsageError(
-            "Nowhere to write: give -o OUTPUT (.h5ad, .zarr, .json, .jsonl, .csv, .parquet, .dataset or .npy)."
-        )
+        raise nowhere(".census")
     found = _run(cells, output, model, how, options, WorkOptions(resume=resume), quiet)
     if as_json:
         click.echo(found.to_json())

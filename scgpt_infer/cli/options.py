@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from scgpt_infer.cli.sections import HARDWARE, INPUT, LONG_JOBS, OUTPUT, TOKENS, option
 from scgpt_infer.options import CHOICES, MIN_MATCH
 from scgpt_infer.sizes import bytes_of
 from scgpt_infer.spans import Shard
@@ -26,6 +27,7 @@ __all__ = [
     "names_of",
     "names_of_batches",
     "names_option",
+    "nowhere",
     "path_type",
     "quiet_option",
     "resume_option",
@@ -40,7 +42,8 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 path_type = click.Path(path_type=Path)
 
-model_option = click.option(
+model_option = option(
+    INPUT,
     "--model",
     "-m",
     required=True,
@@ -48,8 +51,8 @@ model_option = click.option(
     show_envvar=True,
     help="A bundle (folder or zip), a checkpoint (folder or zip, exported once into the cache), or demo.",
 )
-quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; only what went wrong.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+quiet_option = option(OUTPUT, "--quiet", "-q", is_flag=True, help="No progress and no summary; only what went wrong.")
+json_option = option(OUTPUT, "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 
 names_option = click.option(
     "--names",
@@ -57,8 +60,8 @@ names_option = click.option(
     help="JSON: true label to the model's label, or labels, that are right for it, where they differ.",
 )
 
-device_option = click.option(
-    "--device", default="auto", show_default=True, help="GPUs: auto (one), all, or numbers such as 0 or 0,1."
+device_option = option(
+    HARDWARE, "--device", default="auto", show_default=True, help="GPUs: auto (one), all, or numbers such as 0 or 0,1."
 )
 
 
@@ -73,10 +76,11 @@ def _pair(context: click.Context, parameter: click.Parameter, told: tuple[str, .
 
 
 _WANTED = (
-    click.option(
-        "--ignore", multiple=True, metavar="LABEL", help="Leave the cells of this label out; may be repeated."
+    option(
+        INPUT, "--ignore", multiple=True, metavar="LABEL", help="Leave the cells of this label out; may be repeated."
     ),
-    click.option(
+    option(
+        INPUT,
         "--exclude",
         multiple=True,
         metavar="COLUMN=VALUE",
@@ -86,14 +90,16 @@ _WANTED = (
 )
 
 _ENGINE = (
-    click.option(
+    option(
+        HARDWARE,
         "--provider",
         type=click.Choice(CHOICES["provider"]),
         default="auto",
         show_default=True,
         help="What runs the model.",
     ),
-    click.option(
+    option(
+        HARDWARE,
         "--precision",
         type=click.Choice(CHOICES["precision"]),
         default="auto",
@@ -101,22 +107,34 @@ _ENGINE = (
         help="Of the bundle, or bf16 with openvino; part of the vector id.",
     ),
     device_option,
-    click.option("--threads", type=click.IntRange(min=1), help="Cores in all.  [default: those this process may use]"),
-    click.option(
-        "--instances", type=click.IntRange(min=1), help="Batches answered at a time.  [default: as many as pays here]"
+    option(
+        HARDWARE,
+        "--threads",
+        type=click.IntRange(min=1),
+        help="Cores in all.  [default: those this process may use]",
     ),
-    click.option(
-        "--batch-tokens", type=click.IntRange(min=1), help="Tokens in a batch, padding counted.  [default: by provider]"
+    option(
+        HARDWARE,
+        "--instances",
+        type=click.IntRange(min=1),
+        help="Batches answered at a time.  [default: as many as pays here]",
+    ),
+    option(
+        HARDWARE,
+        "--batch-tokens",
+        type=click.IntRange(min=1),
+        help="Tokens in a batch, padding counted.  [default: by provider]",
     ),
 )
 
 _LAYER = (
-    click.option("--layer", help="Where the counts are: a layer's name, raw, or X.  [default: layers/counts, else X]"),
+    option(INPUT, "--layer", help="Where the counts are: a layer's name, raw, or X.  [default: layers/counts, else X]"),
 )
 
 _WHICH = (
-    click.option("--modality", help="Of a file that holds several, the one to read.  [default: that of RNA]"),
-    click.option(
+    option(INPUT, "--modality", help="Of a file that holds several, the one to read.  [default: that of RNA]"),
+    option(
+        INPUT,
         "--cells-in",
         type=click.Choice(CHOICES["cells_in"]),
         help="Whether the rows or the columns of a table are cells.  [default: recognised]",
@@ -124,22 +142,24 @@ _WHICH = (
 )
 
 _QUERY = (
-    click.option(
-        "--where", metavar="FILTER", help="Of a SOMA experiment, the cells, such as \"cell_type == 'B cell'\"."
+    option(
+        INPUT, "--where", metavar="FILTER", help="Of a SOMA experiment, the cells, such as \"cell_type == 'B cell'\"."
     ),
-    click.option("--organism", help="Of the CELLxGENE Census, the experiment.  [default: homo_sapiens]"),
+    option(INPUT, "--organism", help="Of the CELLxGENE Census, the experiment.  [default: homo_sapiens]"),
 )
 
 _NAMED = (
-    click.option("--gene-col", help="Column of var with gene names or Ensembl ids.  [default: the best match]"),
-    click.option(
+    option(INPUT, "--gene-col", help="Column of var with gene names or Ensembl ids.  [default: the best match]"),
+    option(
+        INPUT,
         "--genes",
         type=click.Choice(CHOICES["genes"]),
         default="exact",
         show_default=True,
         help="alias: also previous and alias symbols that exactly one gene answers to.",
     ),
-    click.option(
+    option(
+        INPUT,
         "--min-match",
         type=click.FloatRange(0, 1),
         default=MIN_MATCH,
@@ -151,9 +171,10 @@ _NAMED = (
 _MATRIX = _LAYER + _WHICH + _QUERY + _NAMED
 
 _BATCHES = (
-    click.option("--batch", help="Column of obs with the batch of each cell."),
-    click.option("--batch-map", type=path_type, help='JSON: {"batch in the column": "batch of the model"}.'),
-    click.option(
+    option(INPUT, "--batch", help="Column of obs with the batch of each cell."),
+    option(INPUT, "--batch-map", type=path_type, help='JSON: {"batch in the column": "batch of the model"}.'),
+    option(
+        INPUT,
         "--batch-fallback",
         metavar="NAME",
         help="Batch of the model that cells of unknown batches are taken for.  [default: they are an error]",
@@ -170,7 +191,8 @@ def _memory(context: click.Context, parameter: click.Parameter, told: str | None
 
 
 _RESUME = (
-    click.option(
+    option(
+        LONG_JOBS,
         "--resume/--no-resume",
         default=True,
         help="Go on with what an interrupted run of the same job has kept, or begin anew.  [default: --resume]",
@@ -178,12 +200,14 @@ _RESUME = (
 )
 
 _SHARING = (
-    click.option(
+    option(
+        LONG_JOBS,
         "--workers",
         type=click.IntRange(min=1),
         help="Processes that share the work, and the cores or GPUs.  [default: one; with --device all one a device]",
     ),
-    click.option(
+    option(
+        LONG_JOBS,
         "--ray",
         is_flag=False,
         flag_value="auto",
@@ -193,32 +217,41 @@ _SHARING = (
 )
 
 _WORK = (
-    click.option(
+    option(
+        LONG_JOBS,
         "--shard",
         metavar="I/N",
         callback=_shard,
         help="Do one of N shares, 0/N to N-1/N, and keep its parts for `scgpt-infer merge`.",
     ),
     *_RESUME,
-    click.option(
+    option(
+        LONG_JOBS,
         "--memory",
         metavar="SIZE",
         callback=_memory,
         help="Most memory of all processes together, such as 8GiB; the least that works is said.",
     ),
     *_SHARING,
-    click.option("--strict", is_flag=True, help="A file of several that cannot be read ends the job."),
+    option(INPUT, "--strict", is_flag=True, help="A file of several that cannot be read ends the job."),
 )
 
 _TOKENS = (
-    click.option("--max-length", type=click.IntRange(min=2), help="Most tokens of a cell.  [default: the bundle's]"),
-    click.option("--seed", type=click.IntRange(min=0), help="Seed of ties and down-sampling.  [default: the bundle's]"),
-    click.option(
+    option(TOKENS, "--max-length", type=click.IntRange(min=2), help="Most tokens of a cell.  [default: the bundle's]"),
+    option(
+        TOKENS,
+        "--seed",
+        type=click.IntRange(min=0),
+        help="Seed of ties and down-sampling.  [default: the bundle's]",
+    ),
+    option(
+        TOKENS,
         "--ties",
         type=click.Choice(CHOICES["ties"]),
         help="A value on several equal bin edges draws its bin, or takes the highest.  [default: the bundle's]",
     ),
-    click.option(
+    option(
+        TOKENS,
         "--sample",
         type=click.Choice(CHOICES["sample"]),
         help="A cell that is too long keeps tokens drawn by hash, or the highest.  [default: the bundle's]",
@@ -269,6 +302,20 @@ def resume_option(command: Decorated) -> Decorated:
 def wanted_options(command: Decorated) -> Decorated:
     """Which labelled cells are left out."""
     return _apply(_WANTED, command)
+
+
+def nowhere(*never: str) -> click.UsageError:
+    """What is said where no output was named.
+
+    Parameters
+    ----------
+    never
+        Suffixes of formats that cannot hold the result.
+    """
+    from scgpt_infer.writers import WRITERS  # --help is instant without them
+
+    *formats, last = (suffix for suffix in sorted(WRITERS) if suffix not in never)
+    return click.UsageError(f"Nowhere to write: give -o OUTPUT ({', '.join(formats)} or {last}), or --in-place.")
 
 
 def words_of(text: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from scgpt_infer.cli.options import (
     words_of,
 )
 from scgpt_infer.cli.progress import Progress, aloud
+from scgpt_infer.cli.sections import OUTPUT, option, sectioned
 from scgpt_infer.options import EmbedOptions
 
 if TYPE_CHECKING:
@@ -35,10 +36,11 @@ Examples:
 """
 
 
-@click.command("perturb", short_help="Expression after genes are perturbed.", epilog=_EXAMPLES)
+@sectioned("perturb", short_help="Expression after genes are perturbed.", epilog=_EXAMPLES)
 @click.argument("cells", type=path_type)
 @model_option
-@click.option(
+@option(
+    OUTPUT,
     "--output",
     "-o",
     type=path_type,

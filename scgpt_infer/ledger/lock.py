@@ -20,7 +20,7 @@ from scgpt_infer.ledger.holder import Holder, named, parsed
 from scgpt_infer.writers.sink import output_errors
 from scgpt_runtime.errors import OutputError
 
-__all__ = ["Lock", "clear"]
+__all__ = ["Lock", "clear", "holder_of"]
 
 Say = Callable[[str], None]
 
@@ -132,6 +132,13 @@ def clear(path: Path, *, patience: float = 30.0, say: Say = lambda line: None) -
         found = _read(path)
         if found is not None and _abandoned(path, found, patience, say):
             _clear(path, found)
+
+
+def holder_of(path: Path) -> str | None:
+    """Who may be at work under a lock, for people; None where nobody is. It does not wait to see whether they are."""
+    found = _read(path)
+    holder = None if found is None else parsed(found)
+    return None if found is None or (holder is not None and holder.surely_gone()) else named(found)
 
 
 def _taken(path: Path, patience: float, say: Say) -> tuple[Holder, int]:

@@ -20,7 +20,7 @@ from scgpt_runtime.errors import OptionError
 from scgpt_runtime.manifest import Manifest
 from scgpt_runtime.providers import ON_GPU, obstacle
 
-__all__ = ["crew_of", "shared"]
+__all__ = ["crew_of", "seats_here", "shared"]
 
 _log = logging.getLogger(__name__)
 
@@ -50,8 +50,7 @@ def crew_of(errand: Errand, work: WorkOptions, say: Callable[[str], None] | None
     """
     options, say = errand.options, say or _log.info
     if work.ray is None:
-        seats = _within(work.memory, _seats_here(work.workers, options, errand.manifest))
-        with Crew(Processes(), errand, seats, say) as crew:
+        with Crew(Processes(), errand, seats_here(work, options, errand.manifest), say) as crew:
             yield crew
         return
     from scgpt_infer.scale.actors import Actors, cluster_seats, connected, has_gpus
@@ -63,6 +62,17 @@ def crew_of(errand: Errand, work: WorkOptions, say: Callable[[str], None] | None
         seats = _within(work.memory, cluster_seats(work.workers, options.threads, options.instances, gpu))
         with Crew(Actors(gpu), errand, seats, say) as crew:
             yield crew
+
+
+def seats_here(work: WorkOptions, options: EmbedOptions, manifest: Manifest) -> list[Seat]:
+    """Seats of a crew on this machine, each with its part of the memory.
+
+    Raises
+    ------
+    OptionError
+        So many cannot be had, or so little memory leaves nothing for them.
+    """
+    return _within(work.memory, _seats_here(work.workers, options, manifest))
 
 
 def _within(memory: int | None, seats: list[Seat]) -> list[Seat]:

@@ -1,12 +1,18 @@
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import sparse
 
 from scgpt_infer import EmbedOptions, api, model, output
+from scgpt_infer.ledger.holder import Holder
+from scgpt_infer.ledger.lock import Lock
 from scgpt_infer.preview import Disk
+from scgpt_infer.spans import Shard
+from scgpt_infer.work import WorkOptions
+from scgpt_runtime.errors import OptionError, OutputError
 
 
 def test_nothing_is_written(toy_h5ad, toy_model, tmp_path):
@@ -69,7 +75,7 @@ def test_a_disk_that_is_too_small_is_said_and_is_no_error(toy_h5ad, toy_model, t
     preview = api.preview(toy_h5ad, tmp_path / "x.npy", toy_model)
     assert preview.fits
     assert os.listdir(tmp_path) == ["cells"]
-    monkeypatch.setattr(model, "disk", lambda target: Disk(10**12, 10**9))
+    monkeypatch.setattr(model, "disk", lambda target, parts: Disk(10**12, 10**9))
     preview = api.preview(toy_h5ad, tmp_path / "x.npy", toy_model)
     assert not preview.fits
     assert "1.0 TB needed, 1.0 GB free: NOT ENOUGH" in preview.report()
@@ -94,3 +100,93 @@ def test_the_report_tells_all_that_one_asks_before_a_long_job(toy_h5ad, toy_mode
     told = json.loads(preview.to_json())
     assert told["vector_id"] == preview.vector_id
     assert told["disk"]["needed"] == preview.disk.needed
+
+
+@pytest.fixture
+def begun(toy_h5ad, toy_model, tmp_path):
+    """An output of which the first 1,024 of 1,100 cells are kept."""
+    output = tmp_path / "x.npy"
+    api.embed_file(toy_h5ad, output, toy_model, work=WorkOptions(shard=Shard(0, 2)))
+    return output
+
+
+def found_in(folder):
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+
+
+def test_of_a_shard_its_share_alone_is_told_and_timed(toy_h5ad, toy_model, tmp_path):
+    shares = [
+        api.preview(toy_h5ad, output, toy_model, work=WorkOptions(shard=Shard(1, 2)))
+        for output in (tmp_path / "x.npy", None)
+    ]
+    for preview in shares:
+        assert (preview.shard, preview.n_cells) == ("1/2", 76)
+        assert preview.seconds == pytest.approx(76 / preview.cells_per_second)
+        assert "Shard 1/2: 76 cells would be embedded" in preview.report()
+
+
+def test_cells_that_are_kept_are_told_and_take_no_time_and_the_folder_stays_as_it_is(toy_h5ad, toy_model, begun):
+    parts = begun.with_name("x.npy.parts")
+    before = found_in(parts)
+    preview = api.preview(toy_h5ad, begun, toy_model)
+    assert (preview.n_cells, preview.kept) == (1100, 1024)
+    assert preview.seconds == pytest.approx(76 / preview.cells_per_second)
+    assert "1,024 of 1,100 cells are kept already" in preview.report()
+    anew = api.preview(toy_h5ad, begun, toy_model, work=WorkOptions(resume=False))
+    assert anew.kept == 0
+    assert anew.disk.needed > preview.disk.needed
+    assert found_in(parts) == before
+
+
+def test_a_shard_that_begins_anew_forgets_its_own_parts_alone(toy_h5ad, toy_model, begun):
+    for count, kept in ((2, 0), (1, 1024)):
+        work = WorkOptions(shard=Shard(0, count), resume=False)
+        assert api.preview(toy_h5ad, begun, toy_model, work=work).kept == kept
+
+
+def test_parts_of_other_work_are_refused_as_by_the_run(toy_h5ad, toy_model, begun):
+    for look in (api.preview, api.embed_file):
+        with pytest.raises(OutputError, match=r"holds the parts of other work.*seed"):
+            look(toy_h5ad, begun, toy_model, EmbedOptions(seed=12))
+    assert api.preview(toy_h5ad, begun, toy_model, EmbedOptions(seed=12), work=WorkOptions(resume=False)).kept == 0
+
+
+def test_a_live_lock_is_told_and_a_dead_one_is_not(toy_h5ad, toy_model, begun):
+    parts = begun.with_name("x.npy.parts")
+    with Lock.take(parts / "lock.1-of-2"):
+        preview = api.preview(toy_h5ad, begun, toy_model)
+        assert f"process {os.getpid()} on" in preview.held_by[0]
+        assert f"locked     by process {os.getpid()} on" in preview.report()
+        assert not api.preview(toy_h5ad, begun, toy_model, work=WorkOptions(shard=Shard(0, 2))).held_by
+    (parts / "lock").write_bytes(replace(Holder.here(), started="1").told())
+    assert not api.preview(toy_h5ad, begun, toy_model).held_by
+
+
+def test_memory_that_is_too_small_is_refused_as_by_the_run(toy_h5ad, toy_model, tmp_path):
+    for work in (WorkOptions(memory=10**6), WorkOptions(memory=10**6, workers=2)):
+        for look in (api.preview, api.embed_file):
+            with pytest.raises(OptionError, match="Grant"):
+                look(toy_h5ad, tmp_path / "x.npy", toy_model, work=work)
+    preview = api.preview(toy_h5ad, tmp_path / "x.npy", toy_model, work=WorkOptions(memory=10**11))
+    assert preview.memory == 10**11
+    assert "granted: enough" in preview.report()
+
+
+def test_the_room_of_the_parts_is_counted(toy_h5ad, toy_model, tmp_path):
+    with_parts = api.preview(toy_h5ad, tmp_path / "x.npy", toy_model)
+    without = api.preview(toy_h5ad, tmp_path / "x.npy", toy_model, work=None)
+    assert with_parts.disk.needed - without.disk.needed >= 1100 * with_parts.dim * 4
+
+
+def test_workers_are_counted_and_share_the_time(toy_h5ad, toy_model, tmp_path):
+    preview = api.preview(toy_h5ad, tmp_path / "x.npy", toy_model, work=WorkOptions(workers=2))
+    assert preview.workers == 2
+    assert "2 processes; one was timed" in preview.report()
+    on_ray = api.preview(toy_h5ad, tmp_path / "x.npy", toy_model, work=WorkOptions(ray="auto"))
+    assert (on_ray.workers, on_ray.ray) == (None, "auto")
+    assert "of a Ray cluster" in on_ray.report()
+
+
+def test_a_share_of_what_is_added_to_the_cells_is_refused(toy_h5ad, toy_model):
+    with pytest.raises(OptionError, match="shard and in_place"):
+        api.preview(toy_h5ad, None, toy_model, EmbedOptions(in_place=True), work=WorkOptions(shard=Shard(0, 2)))

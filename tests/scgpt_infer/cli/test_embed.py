@@ -80,6 +80,24 @@ def test_a_dry_run_writes_nothing(toy_model, toy_h5ad, tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_dry_run_looks_at_the_whole_command(toy_model, toy_h5ad, tmp_path, capsys):
+    words = (toy_h5ad, "--model", toy_model, "-o", tmp_path / "out.npy")
+    assert embed(*words, "--shard", "0/2", "--quiet") == 0
+    capsys.readouterr()
+    assert embed(*words, "--dry-run", "--json", "--shard", "0/2", "--memory", "64GiB") == 0
+    told = json.loads(capsys.readouterr().out)
+    asked = {name: told[name] for name in ("shard", "n_cells", "kept", "memory", "workers")}
+    assert asked == {"shard": "0/2", "n_cells": 1024, "kept": 1024, "memory": 64 * 2**30, "workers": None}
+    assert told["seconds"] == 0
+    assert embed(*words, "--dry-run", "--workers", 2) == 0
+    out = capsys.readouterr().out
+    assert "1,024 of 1,100 cells are kept already" in out
+    assert "workers    2 processes" in out
+    for refused in (("--memory", "1MB"), ("--seed", 12)):
+        assert embed(*words, "--dry-run", *refused) == 2
+        assert embed(*words, *refused) == 2
+
+
 def test_the_model_may_come_from_the_environment(toy_model, toy_h5ad, tmp_path, monkeypatch):
     monkeypatch.setenv("SCGPT_INFER_MODEL", str(toy_model))
     assert embed(toy_h5ad, "-o", tmp_path / "out.npy") == 0
