@@ -23,7 +23,6 @@ from scgpt_runtime.records import GraphRecord, TensorSpec
 
 __all__ = ["Clock", "engine_of", "narrowed"]
 
-
 _WEIGHTS = 509
 """A prime, so that the same weights do not meet the same cells again soon."""
 
@@ -44,7 +43,7 @@ class Clock:
 
     def __init__(self, dim: int, cost: Callable[[NDArray[np.int64]], float] | None) -> None:
         self._cost = cost
-        # Numbers that are alike would be packed to nothing by formats that compress: drawn once, weighed for each batch.
+        # Numbers that are alike would be packed to nothing by formats that compress: other ones for each batch.
         draw = np.random.default_rng(0)
         self._answers = draw.standard_normal((RANGE_ROWS, dim), np.float32)
         self._weights = itertools.cycle(draw.random((_WEIGHTS, 1, dim), np.float32) + 1)

@@ -20,10 +20,10 @@ from scgpt_infer.answers import Answers
 from scgpt_infer.attaching import Attaching
 from scgpt_infer.interrupts import finishing
 from scgpt_infer.keeping import Alone, Budgeted, Filler, bad_cells, fill, finish
+from scgpt_infer.ledger.alone import is_merging
 from scgpt_infer.ledger.folder import Ledger, parts_folder
 from scgpt_infer.ledger.origin import Origin
 from scgpt_infer.ledger.plan import Plan
-from scgpt_infer.merging.alone import is_merging
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.output import check_disk, check_key, target_of
 from scgpt_infer.readers import CellSource

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from scgpt_infer.keeping import replay
+from scgpt_infer.ledger.alone import alone
 from scgpt_infer.ledger.joining import Joined, join, missing_rows, rows_in_words
 from scgpt_infer.ledger.lock import Lock
 from scgpt_infer.ledger.parts import Kept
 from scgpt_infer.ledger.same_cells import of_cells
-from scgpt_infer.merging.alone import alone
 from scgpt_infer.merging.options import Merged, MergeOptions
 from scgpt_infer.merging.target import destination, keeps_cells, open_target
 from scgpt_infer.output import check_disk

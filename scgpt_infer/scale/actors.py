@@ -145,8 +145,7 @@ def connected(address: str) -> Iterator[None]:
             _init(ray, address)
     except (OSError, ValueError, RuntimeError) as error:
         raise OptionError(
-            f"No Ray cluster answers at {address}: {error}. Expected HOST:PORT, auto or local; a bare --ray "
-            "goes last."
+            f"No Ray cluster answers at {address}: {error}. Expected HOST:PORT, auto or local; a bare --ray goes last."
         ) from error
     try:
         yield
