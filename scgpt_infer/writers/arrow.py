@@ -29,7 +29,7 @@ def require(suffix: str) -> None:
         When it is not installed.
     """
     try:
-        import pyarrow.parquet  # noqa: F401
+        import pyarrow.parquet  # noqa: F401, `pa.parquet` is there only when it was imported
     except ImportError as error:
         raise MissingDependencyError(
             f'Writing {suffix} needs pyarrow, which is not installed: pip install "scgpt-infer[parquet]".'

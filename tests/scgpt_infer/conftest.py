@@ -1,5 +1,6 @@
 """A toy bundle and cells that it knows, in memory and as a file; a cache folder of the test's own."""
 
+import signal
 from pathlib import Path
 
 import anndata as ad
@@ -9,6 +10,7 @@ import pytest
 from scipy import sparse
 
 import toy_bundle
+from scgpt_infer import interrupts
 
 N_CELLS = 1100  # more than one row range
 EMPTY_CELL = 5
@@ -55,3 +57,16 @@ def toy_h5ad(toy_adata, tmp_path) -> Path:
     folder.mkdir()
     toy_adata.write_h5ad(folder / "cells.h5ad")
     return folder / "cells.h5ad"
+
+
+@pytest.fixture
+def caught():
+    """Catch signals as the command line does, and put the test runner's handlers back."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
+    interrupts.catch()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    interrupts._asked.clear()
+    interrupts._stop.clear()

@@ -12,18 +12,7 @@ from scgpt_infer import interrupts
 from scgpt_infer.interrupts import Stopped, Terminated, asked_to_stop, deferred, finishing, honour
 from scgpt_infer.writers import Part, Target, writer_of
 
-
-@pytest.fixture(autouse=True)
-def caught():
-    """Catch signals as the command line does, and put the test runner's handlers back."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-    before = {number: signal.getsignal(number) for number in numbers}
-    interrupts.catch()
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    interrupts._asked.clear()
-    interrupts._stop.clear()
+pytestmark = pytest.mark.usefixtures("caught")
 
 
 @pytest.mark.parametrize(

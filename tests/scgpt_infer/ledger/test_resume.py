@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scgpt_infer import EmbedOptions, interrupts
+from scgpt_infer import interrupts
 from scgpt_infer.api import embed_file
 from scgpt_infer.interrupts import Stopped, asked_to_stop
 from scgpt_infer.ledger.lock import Lock, clear
@@ -27,64 +27,6 @@ from scgpt_runtime.errors import CellsError, OutputError
 
 N_CELLS = 4 * 1024 + 10
 STOP_AT = 3 * 1024
-
-
-class Job:
-    """A job in a folder, which can be interrupted after two or three of its five ranges."""
-
-    def __init__(self, folder: Path, cells: Path, model: Path) -> None:
-        self.folder, self.cells, self.model = folder, cells, model
-        self.output, self.parts = folder / "x.npy", folder / "x.npy.parts"
-        self.begun_with = 0
-
-    def run(self, progress=None, work=None, **options) -> bytes:
-        def told(done, total):
-            if self.begun_with < 0:
-                self.begun_with = done
-            if progress is not None:
-                progress(done)
-
-        self.begun_with = -1
-        settings = EmbedOptions(**({"provider": "cpu"} | options))
-        embed_file(self.cells, self.output, self.model, settings, told, work=work or WorkOptions())
-        return self.output.read_bytes() if self.output.exists() else b""
-
-    def interrupt(self, **options) -> None:
-        def stop(done):
-            if done >= STOP_AT and len(self.kept()) >= 2:
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt) as ended:
-            self.run(stop, **options)
-        assert "the same command goes on" in ended.value.__notes__[0]
-        assert 2 <= len(self.kept()) < 5
-
-    def kept(self) -> list[Path]:
-        return sorted(self.parts.glob("part-*.npz"))
-
-    @property
-    def ledger(self) -> Path:
-        return self.parts / "ledger.jsonl"
-
-
-@pytest.fixture(scope="module")
-def cells(tmp_path_factory) -> Path:
-    dense = np.random.default_rng(0).poisson(0.5, (N_CELLS, 70)).astype(np.float32)
-    cells = ad.AnnData(sparse.csr_matrix(dense))
-    cells.obs_names, cells.var_names = [f"c{i:04}" for i in range(N_CELLS)], [f"G{i}" for i in range(70)]
-    path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
-    cells.write_h5ad(path)
-    return path
-
-
-@pytest.fixture
-def job(tmp_path, cells, toy_model) -> Job:
-    return Job(tmp_path, cells, toy_model)
-
-
-@pytest.fixture
-def wanted(tmp_path_factory, cells, toy_model) -> bytes:
-    return Job(tmp_path_factory.mktemp("undisturbed"), cells, toy_model).run()
 
 
 def test_what_is_kept_is_not_done_again(job, wanted):
@@ -122,18 +64,6 @@ def test_a_shard_that_is_asked_to_stop_in_its_last_range_is_done(job, cells, toy
     assert asked_to_stop() == signal.SIGTERM
     assert summary.shard == "0/4"
     assert summary.n_cells == len(job.kept()) * 1024
-
-
-@pytest.fixture
-def caught():
-    """Catch signals as the command line does, and put the test runner's handlers back."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-    before = {number: signal.getsignal(number) for number in numbers}
-    interrupts.catch()
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    interrupts._stop.clear()
 
 
 @pytest.mark.parametrize("torn", [b'{"first_row":1024,"n_ce', b"\x00\xff\n\n[1]\n{}\nnull\n", b'{"first_row":1}'])
@@ -261,123 +191,6 @@ def test_an_input_to_which_the_result_was_added_is_done_when_the_run_was_killed_
     assert job.begun_with == N_CELLS
     assert not job.parts.exists()
     assert report.read_text().splitlines()[1].startswith("7,c0007,")
-
-
-@pytest.mark.parametrize("resume", [True, False])
-def test_a_folder_of_another_that_has_the_name_is_refused_and_stays(job, resume):
-    job.parts.mkdir()
-    for name in ("plan.json", "part-1.npz", "part-000000000000.npz", "ledger-2024.jsonl", "lock.txt", "notes.txt"):
-        (job.parts / name).write_text("mine")
-    there = sorted(job.parts.iterdir())
-    with pytest.raises(OutputError, match=r"x\.npy\.parts holds ledger-2024\.jsonl.*Move it away"):
-        job.run(work=WorkOptions(resume=resume))
-    assert sorted(job.parts.iterdir()) == there
-    assert {path.read_text() for path in there} == {"mine"}
-
-
-def test_files_in_a_folder_of_ours_that_have_almost_our_names_stay(job, wanted):
-    job.interrupt()
-    for name in ("part-1.npz", "ledger-2024.jsonl", "lock.txt", ".lock.mine", "plan.json.old"):
-        (job.parts / name).write_text("mine")
-    assert job.run() == wanted
-    assert {path.read_text() for path in job.parts.iterdir()} == {"mine"}
-    assert len(list(job.parts.iterdir())) == 5
-
-
-def test_a_link_with_the_name_of_the_folder_is_refused(job, tmp_path_factory):
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    (elsewhere / "plan.json").write_text("mine")
-    job.parts.symlink_to(elsewhere)
-    with pytest.raises(OutputError, match=r"x\.npy\.parts is a link"):
-        job.run()
-    assert [path.name for path in elsewhere.iterdir()] == ["plan.json"]
-
-
-def test_what_a_run_that_was_killed_at_its_beginning_has_left_does_not_block(job, wanted):
-    job.parts.mkdir()
-    token = "0" * 32
-    for name in (f".lock.{token}", f".lock.0-of-2.{token}.stale", ".plan.json.abcdefgh.part"):
-        (job.parts / name).write_text("{")
-    assert job.run() == wanted
-    assert not job.parts.exists()
-
-
-def test_parts_without_a_plan_are_not_trusted(job, wanted):
-    job.interrupt()
-    (job.parts / "plan.json").unlink()
-    with pytest.raises(OutputError, match=r"plan.json, which tells of what work they are, is gone.*--no-resume"):
-        job.run()
-    assert job.run(work=WorkOptions(resume=False)) == wanted
-
-
-@pytest.mark.parametrize("text", ["", "{", '{"format": 99}', '{"format": 1}', "[]"])
-def test_a_plan_that_cannot_be_read_is_said_to_be_so(job, wanted, text):
-    job.interrupt()
-    (job.parts / "plan.json").write_text(text)
-    with pytest.raises(OutputError, match=r"plan\.json"):
-        job.run()
-    assert job.run(work=WorkOptions(resume=False)) == wanted
-
-
-def test_a_ledger_without_its_parts_and_parts_without_their_ledger_are_done_again(job, wanted):
-    job.interrupt()
-    for part in job.kept():
-        part.unlink()
-    job.interrupt()
-    job.ledger.unlink()
-    assert job.run() == wanted
-    assert job.begun_with == 0
-
-
-def test_a_folder_that_is_removed_in_mid_run_ends_it_with_a_word(job, wanted):
-    def remove(done):
-        if done >= STOP_AT and job.kept():
-            shutil.rmtree(job.parts)
-
-    with pytest.raises(OutputError, match=r"x\.npy\.parts"):
-        job.run(remove)
-    assert not job.output.exists()
-    shutil.rmtree(job.parts, ignore_errors=True)
-    assert job.run() == wanted
-
-
-def test_a_file_where_the_folder_should_be_is_said(job):
-    job.parts.write_text("mine")
-    with pytest.raises(OutputError, match=r"x\.npy\.parts is a file.*Rename it"):
-        job.run()
-    assert job.parts.read_text() == "mine"
-
-
-def test_files_of_others_in_the_folder_stay(job, wanted):
-    job.interrupt()
-    (job.parts / "notes.txt").write_text("mine")
-    assert job.run() == wanted
-    assert [path.name for path in job.parts.iterdir()] == ["notes.txt"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_is_write_protected_is_said(job):
-    job.interrupt()
-    job.parts.chmod(0o500)
-    try:
-        with pytest.raises(OutputError, match=r"x\.npy\.parts"):
-            job.run()
-    finally:
-        job.parts.chmod(0o700)
-
-
-def test_marks_of_rows_that_are_no_range_count_for_nothing(job, wanted):
-    job.interrupt()
-    lines = [json.loads(line) for line in job.ledger.read_text().splitlines()]
-    odd = [
-        {**lines[0], "first_row": 7},
-        {**lines[0], "n_cells": 5, "first_row": 3072},
-        {**lines[0], "first_row": -1024},
-    ]
-    with job.ledger.open("a") as file:
-        file.writelines(json.dumps(line) + "\n" for line in odd)
-    assert job.run() == wanted
-    assert job.begun_with == len(lines) * 1024
 
 
 def test_the_whole_goes_on_where_a_shard_ended_and_a_shard_where_the_whole_did(job, wanted):
