@@ -20,7 +20,7 @@ from scgpt_runtime.manifest import TokenizerSettings
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.vocab import GeneMatch
 
-__all__ = ["Facts", "Ran"]
+__all__ = ["Facts", "Ran", "of_files", "of_model"]
 
 
 class Ran(Answering, Protocol):
@@ -71,28 +71,9 @@ class Facts:
 
         Nothing in it depends on when or how fast the run was.
         """
-        manifest, choice, settings = self.bundle.manifest, self.engine.choice, self.engine.settings
         files = self._files
         return {
-            "version": __version__,
-            "model": manifest.name,
-            "vector_id": self.engine.vector_id,
-            "weights_sha256": manifest.weights,
-            "vocabulary_sha256": self.bundle.sha256("vocab.json"),
-            "source_sha256": " ".join(f"{name}:{digest}" for name, digest in sorted(manifest.source.items())),
-            "key": self.key,
-            "dim": manifest.dim,
-            "provider": choice.provider,
-            "precision": choice.precision,
-            "dialect": choice.dialect,
-            "device": ",".join(map(str, choice.devices)) or self.options.device,
-            "threads": choice.cores,
-            "instances": choice.instances,
-            "batch_tokens": self.engine.batch_tokens,
-            "max_length": settings.max_length,
-            "seed": settings.seed,
-            "ties": settings.ties,
-            "sample": settings.sample,
+            **of_model(self.bundle, self.engine, self.options),
             "modality": self.options.modality or "",
             **(self.source.origin if isinstance(self.source, NumberedCells) else {}),
             "counts": self.source.counts,
@@ -105,7 +86,7 @@ class Facts:
             "match_fraction": self.match.fraction,
             "n_cells": n_cells,
             "n_without_embedding": n_bad,
-            **({} if files is None else _told_of(files)),
+            **({} if files is None else of_files(files)),
         }
 
     def summary(self, tally: Tally, output: Path | None) -> Summary:
@@ -159,7 +140,33 @@ class Facts:
         )
 
 
-def _told_of(files: SetOfFiles) -> Record:
+def of_model(bundle: Bundle, engine: Ran, options: EmbedOptions) -> Record:
+    """Those of the facts that no cell has a part in: the model, and what runs it."""
+    manifest, choice, settings = bundle.manifest, engine.choice, engine.settings
+    return {
+        "version": __version__,
+        "model": manifest.name,
+        "vector_id": engine.vector_id,
+        "weights_sha256": manifest.weights,
+        "vocabulary_sha256": bundle.sha256("vocab.json"),
+        "source_sha256": " ".join(f"{name}:{digest}" for name, digest in sorted(manifest.source.items())),
+        "key": options.key or manifest.key,
+        "dim": manifest.dim,
+        "provider": choice.provider,
+        "precision": choice.precision,
+        "dialect": choice.dialect,
+        "device": ",".join(map(str, choice.devices)) or options.device,
+        "threads": choice.cores,
+        "instances": choice.instances,
+        "batch_tokens": engine.batch_tokens,
+        "max_length": settings.max_length,
+        "seed": settings.seed,
+        "ties": settings.ties,
+        "sample": settings.sample,
+    }
+
+
+def of_files(files: SetOfFiles) -> Record:
     """What tells the file of each row, whatever the format of the output: cells of each file in turn, as JSON."""
     rows = json.dumps(files.n_cells_of, ensure_ascii=False)
     return {"files": rows, "n_files": len(files.paths), "n_bad_files": len(files.bad_files())}

@@ -2,20 +2,22 @@
 
 Inside `finishing` the first SIGTERM or SIGUSR1 raises nothing: `asked_to_stop` tells of it, and the job ends where it
 loses nothing, with `Stopped`. Python loses an exception that a signal raises inside some callbacks of the interpreter
-("Exception ignored in ..."), so what was asked for is kept as well, and `honour` raises it again. It knows no command
-and no format.
+("Exception ignored in ..."), so what was asked for is kept as well, and `honour` raises it again, as it does where
+nobody wants any more what is done inside `wanted_by`. It knows no command and no format.
 """
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 
 __all__ = [
     "STOPPED",
     "Stopped",
     "Terminated",
+    "Unwanted",
     "ask_to_stop",
     "asked_to_stop",
     "catch",
@@ -23,6 +25,7 @@ __all__ = [
     "finishing",
     "honour",
     "take_back",
+    "wanted_by",
 ]
 
 STOPPED = 75
@@ -36,6 +39,7 @@ _GENTLE = ("SIGTERM", "SIGUSR1")
 _asked: list[int] = []
 _stop: list[int] = []
 _finishing: list[bool] = []
+_wanted: ContextVar[Callable[[], bool] | None] = ContextVar("wanted", default=None)
 
 
 class Terminated(BaseException):
@@ -66,6 +70,10 @@ class Stopped(Terminated):
         self.exit_code = STOPPED
 
 
+class Unwanted(BaseException):
+    """Nobody wants any more what was being done."""
+
+
 def catch() -> None:
     """Turn the signals into exceptions, unless someone (``nohup``) has already decided about them; forget old ones."""
     _asked.clear()
@@ -78,9 +86,22 @@ def catch() -> None:
 
 
 def honour() -> None:
-    """Raise again what a signal has asked for since `catch`, if anything."""
+    """Raise again what a signal has asked for since `catch`, if anything; or `Unwanted`."""
     if _asked:
         raise _as_error(_asked[0])
+    wanted = _wanted.get()
+    if wanted is not None and not wanted():
+        raise Unwanted
+
+
+@contextmanager
+def wanted_by(wanted: Callable[[], bool]) -> Iterator[None]:
+    """Have `honour` raise `Unwanted` in this thread, inside, as soon as a function says that nobody waits."""
+    mark = _wanted.set(wanted)
+    try:
+        yield
+    finally:
+        _wanted.reset(mark)
 
 
 @contextmanager

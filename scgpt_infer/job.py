@@ -36,6 +36,7 @@ from scgpt_infer.tasks.unread import TellingUnread
 from scgpt_infer.work import WorkOptions
 from scgpt_infer.writers import Target, writer_of
 from scgpt_infer.writers.h5ad import holds_parts
+from scgpt_infer.writers.json import TextSink
 from scgpt_infer.writers.leftovers import sweep
 from scgpt_infer.writers.memory import MemorySink
 from scgpt_infer.writers.sink import Record, Sink, Table
@@ -51,6 +52,7 @@ __all__ = ["Job", "check_inplace", "check_share", "parts_bytes"]
 _log = logging.getLogger(__name__)
 _ALL = WorkOptions()
 _NAME_BYTES = 64
+_NO_FILE = Path("document.json")
 
 _KNOWN = frozenset(
     {
@@ -274,6 +276,18 @@ class Job:
             told = (tally.bad.count, tally.n_cells, first.name, first.reason)
             _log.warning("%d of %d cells have no embedding (NaN); the first is %s: %s", *told)
         return place.attached(sink, inplace), self.answers.facts.summary(tally, None)
+
+    def document(self) -> str:
+        """Do the job, and give the result as the text that a ``.json`` file of it would have.
+
+        Raises
+        ------
+        DeviceError
+            A GPU failed on the way.
+        """
+        sink = TextSink(self.checked_target(_NO_FILE))
+        self._run(sink, "Nothing")
+        return sink.text
 
     def gathered(self, progress: Progress | None = None) -> tuple[MemorySink, Summary]:
         """Do the job, and keep its rows in memory for what needs all of them.

@@ -77,7 +77,7 @@ class Model:
     @classmethod
     def open(
         cls,
-        model: str | Path,
+        model: models.AnyModel,
         options: EmbedOptions = _DEFAULTS,
         *,
         cache_dir: Path | None = None,
@@ -89,7 +89,8 @@ class Model:
         Parameters
         ----------
         model
-            A bundle (folder or zip), a checkpoint (folder or zip; exported once into the cache), or ``demo``.
+            A bundle (folder or zip), a checkpoint (folder or zip; exported once into the cache), ``demo``, or an open
+        `scgpt_runtime.bundle.Bundle`.
         options
             How to run it, and how to read cells.
         cache_dir

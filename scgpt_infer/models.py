@@ -1,6 +1,7 @@
 """Which bundle ``--model`` means: a bundle, a checkpoint that is exported once into the user's cache, or ``demo``.
 
-In: a name or path. Out: an open `Bundle`. It imports the exporter only when there is a checkpoint to export.
+In: a name or path. Out: an open `Bundle`; one that is open already is given back as it is. It imports the exporter
+only when there is a checkpoint to export.
 """
 
 import atexit
@@ -22,7 +23,10 @@ from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.errors import BundleError, CheckpointError, MissingDependencyError, OptionError
 from scgpt_runtime.gpus import gpus
 
-__all__ = ["SHIPPED", "is_bundle", "lasting_cache", "open_bundle", "resolve", "usable_cache", "user_cache"]
+__all__ = ["SHIPPED", "AnyModel", "is_bundle", "lasting_cache", "open_bundle", "resolve", "usable_cache", "user_cache"]
+
+AnyModel = str | Path | Bundle
+"""A model as callers give it: by name, by path, or open."""
 
 SHIPPED = ("demo",)
 """Names of the models that come with the package."""
@@ -41,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 
 def resolve(
-    model: str | Path,
+    model: AnyModel,
     cache_dir: Path | None = None,
     *,
     precision: str = "auto",
@@ -53,7 +57,7 @@ def resolve(
     ----------
     model
         ``demo``, or the path of a bundle or checkpoint, folder or zip. A checkpoint is exported the first time
-        and found again by the content of its files.
+        and found again by the content of its files. An open bundle is given back as it is.
     cache_dir
         Where exported bundles are kept; None: `user_cache`. One that cannot be written is replaced by a private
         temporary folder that goes when the process ends.
@@ -73,6 +77,8 @@ def resolve(
     MissingDependencyError
         When a checkpoint is to be exported and the export extra is not installed.
     """
+    if isinstance(model, Bundle):
+        return model
     cache_dir = usable_cache(cache_dir)
     path = _found(model)
     if _kind(path) == "bundle":

@@ -79,14 +79,16 @@ class Visit:
                 result: dict[str, Any] = message["result"]
                 return result
 
-    def open(self, page: Path, fragment: str = "", *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Load a page and wait until it has loaded."""
+    def open(
+        self, page: Path | str, fragment: str = "", *, width: int = 1280, height: int = 900, dark: bool = False
+    ) -> None:
+        """Load a page, a file or a URL, and wait until it has loaded."""
         self.theme(dark)
         phone = width < 600
         self("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         self("Emulation.setTouchEmulationEnabled", enabled=phone)
         self("Page.navigate", url="about:blank")  # or else another fragment would not load the page anew
-        self("Page.navigate", url=page.as_uri() + fragment)
+        self("Page.navigate", url=(page.as_uri() if isinstance(page, Path) else page) + fragment)
         self.until("document.readyState === 'complete'")
 
     def theme(self, dark: bool) -> None:
@@ -100,12 +102,31 @@ class Visit:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def framed(self, expression: str) -> Any:
+        """What an expression gives in the page's one frame that has an origin of its own; None while there is none."""
+        targets = self("Target.getTargets")["targetInfos"]
+        frames = [target["targetId"] for target in targets if target["type"] == "iframe"]
+        if not frames:
+            return None
+        own, self._session = self._session, ""
+        self._session = self("Target.attachToTarget", targetId=frames[0], flatten=True)["sessionId"]
+        try:
+            return self.value(expression)
+        finally:
+            self._session = own
+
     def until(self, expression: str) -> None:
         """Wait until an expression is true."""
         end = time.monotonic() + _PATIENCE_S
         while not self.value(expression):
             assert time.monotonic() < end, f"{expression} was not true within {_PATIENCE_S} s; said: {self.said}"
             time.sleep(0.02)
+
+    def choose(self, field: str, *files: Path) -> None:
+        """Choose files in a field that a selector names."""
+        root = self("DOM.getDocument")["root"]["nodeId"]
+        node = self("DOM.querySelector", nodeId=root, selector=field)["nodeId"]
+        self("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
 
     def mouse(self, kind: str, place: tuple[float, float], **more: Any) -> None:
         """Move, press, release or turn the wheel at a place of the window."""

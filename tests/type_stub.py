@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 from anndata import AnnData
+from scipy import sparse
 
 import scgpt_infer as si
+from scgpt_infer.client import AsyncClient, Client, JobOptions, ReadOptions, Retry, ServerError
 from scgpt_infer.compat import embed_data as original_embed_data
 from scgpt_infer.compat import scGPT, scGPTConfig
 from scgpt_infer.imputation import Imputed, ImputeOptions, impute_file
@@ -120,3 +123,31 @@ def a_judged_file_of_perturbations() -> float | None:
     how = PerturbOptions(control=("gene", "NT"), truth="gene", cells=200, memory=8 * 2**30)
     found: PerturbSummary = perturb_file("screen.h5ad", "after.h5ad", "crispr", how, per_cell="cells.h5ad")
     return None if found.judgement is None else found.judgement.averages()["model"].pearson_change
+
+
+def a_server(cells: AnnData) -> AnnData:
+    with Client("http://localhost:8080", api_key="secret", timeout=30.0, retry=Retry(attempts=3)) as client:
+        for rows in client.stream(cells, how=ReadOptions(layer="counts"), task="annotate"):
+            print(rows.cells, rows.vectors.mean(axis=0), rows.columns["label"])
+        client.embed(np.ones((2, 3)), ["CD3D", "LYZ", "NKG7"])
+        client.embed(sparse.csr_matrix(np.ones((2, 3))), ["CD3D", "LYZ", "NKG7"])
+        client.embed(["a.h5ad", Path("b.zarr")])
+        try:
+            return client.annotate([{"CD3D": 2.0}, {"LYZ": 1}], top=2, unknown_below=0.3)
+        except ServerError as error:
+            print(error.status, error.code, error.request_id)
+        return client.embed([(["CD3D", "LYZ"], [2, 1.5])])
+
+
+def a_servers_job() -> list[Path]:
+    with Client("http://localhost:8080") as client:
+        job = client.submit("cells.h5ad", JobOptions(task="embed", output="npy"))
+        return client.fetch(client.wait(job.id, progress=lambda done, cells: print(done / cells)), "results")
+
+
+async def an_awaited_server(cells: AnnData) -> AnnData:
+    async with AsyncClient("http://localhost:8080", model="demo") as client:
+        async for rows in client.stream(cells):
+            print(rows.first_row, rows.reasons)
+        print((await client.call("grn", cells, obs=["condition"], targets=["STAT1"]))["kind"])
+        return await client.embed(cells, inplace=True)

@@ -7,7 +7,6 @@ widths}. A bundle that an earlier call made from the same sources is taken as it
 import hashlib
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.gpu_visit.environment import ROOT
@@ -84,10 +83,10 @@ def _make(ask: Ask, folder: Path, part: Part) -> dict[str, float]:
         random_model.write("tiny" if ask.small else "whole-human", checkpoint, ask.seed)
     say("checkpoint written")
     options = ExportOptions(PRECISIONS, name="random")
-    prepared = prepare(load(checkpoint), options, say)
+    prepared = prepare(load(checkpoint), options, say, among=("embed",))
     # Parity on a processor takes as long again, and the next stage measures it where it counts: on the GPU.
     found = [variant for precision in PRECISIONS for variant in variants(prepared, precision)]
-    judged = Judgement(tuple(replace(variant, tasks=("embed",)) for variant in found), (), ())
+    judged = Judgement(tuple(found), (), ())
     making = folder.with_suffix(".making")
     shutil.rmtree(making, ignore_errors=True)
     seal(making, written(prepared, judged, making, options))

@@ -92,9 +92,11 @@ def _resolve_aliases(tokens: dict[str, int]) -> dict[str, int]:
     """Symbol, itself no token, to the one token whose gene answers to it."""
     answers: dict[str, set[str]] = defaultdict(set)
     owners: dict[str, set[str]] = defaultdict(set)  # the answers of genes that have the symbol as official name
-    official = {name for gene in _genes() for name in gene.official}
+    official = _official()
     for gene in _genes():
         own = _tokens_of(gene, tokens, official)
+        if not own:
+            continue
         for symbol in (*gene.official, *gene.previous, *gene.alias):
             answers[symbol].update(own)
         for symbol in gene.official:
@@ -107,15 +109,23 @@ def _resolve_aliases(tokens: dict[str, int]) -> dict[str, int]:
     return aliases
 
 
-def _tokens_of(gene: Gene, tokens: dict[str, int], official: set[str]) -> set[str]:
+def _tokens_of(gene: Gene, tokens: dict[str, int], official: frozenset[str]) -> set[str]:
     """Token that is the gene: its official name; failing that, a previous symbol; failing that, an alias.
 
     A name that is official for another gene is that gene's token, not this one's.
     """
-    own = {name for name in gene.official if name in tokens}
+    if own := {name for name in gene.official if name in tokens}:
+        return own
     for symbols in (gene.previous, gene.alias):
-        own = own or {name for name in symbols if name in tokens and name not in official}
+        if own := {name for name in symbols if name in tokens and name not in official}:
+            return own
     return own
+
+
+@cache
+def _official() -> frozenset[str]:
+    """Every name that is official for a gene."""
+    return frozenset(name for gene in _genes() for name in gene.official)
 
 
 @cache

@@ -96,27 +96,35 @@ class Prepared:
     calibration: tuple[Calibration, ...] = ()
 
 
-def prepare(checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str], None]) -> Prepared:
-    """Ask the reference about the golden cells, and trace a graph for everything the checkpoint can answer."""
+def prepare(
+    checkpoint: Checkpoint, options: ExportOptions, say: Callable[[str], None], among: tuple[str, ...] | None = None
+) -> Prepared:
+    """Ask the reference about the golden cells, and trace a graph for everything the checkpoint can answer.
+
+    With ``among``, for those of its tasks alone; ``embed`` is one of them.
+    """
     say("reading weights into the reference model")
     model = checkpoint.model()
     settings = tokenizer_settings(checkpoint, options)
     vocabulary = build_vocabulary(checkpoint.tokens)
     cells = options.calibration
     of_tokens = None if checkpoint.modalities is None else checkpoint.modalities.of_tokens
-    among = checkpoint.binning_genes
-    told = None if cells is None else calibration_tokens(cells, vocabulary, settings, among, of_tokens)
-    genes = np.flatnonzero(taking_part(vocabulary, among))
+    binned = checkpoint.binning_genes
+    told = None if cells is None else calibration_tokens(cells, vocabulary, settings, binned, of_tokens)
+    genes = np.flatnonzero(taking_part(vocabulary, binned))
     say("asking the reference model about the golden cells")
     block = golden_block(genes, settings, options.golden_seed)
     tokens = golden_tokens(block, genes, settings, model.config.n_tokens, of_tokens)
     signatures = signatures_of(model.config, settings, options.precisions)
+    if among is not None:
+        signatures = {graph: shape for graph, shape in signatures.items() if graph[0] in among}
     tasks = tuple(task for task, dialect in signatures if dialect == PORTABLE)
-    if model.config.mvc and "mvc" not in tasks:
+    if among is None and model.config.mvc and "mvc" not in tasks:
         say(f"mvc is left out: with {model.config.pooling} it asks for the modalities that the cell embedding pooled")
     answered = tuple(task for task in tasks if task != "attention")
     expected = reference_answers(model, tokens, settings, answered, of_tokens)
-    expected |= reference_answers(model, short_cells(tokens), settings, ("attention",))
+    if "attention" in tasks:
+        expected |= reference_answers(model, short_cells(tokens), settings, ("attention",))
     golden = as_golden(block, tokens, [outputs[0] for outputs in expected["embed"]])
     traced = {}
     for (task, dialect), shape in signatures.items():

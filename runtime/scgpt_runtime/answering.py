@@ -13,7 +13,7 @@ from scgpt_runtime.cells import AnyBatch
 from scgpt_runtime.errors import InternalError
 from scgpt_runtime.records import TensorSpec
 
-__all__ = ["GraphRunner", "answered", "check_fed"]
+__all__ = ["GraphRunner", "Lent", "answered", "check_fed"]
 
 
 class GraphRunner(Protocol):
@@ -43,6 +43,33 @@ class GraphRunner(Protocol):
     def close(self) -> None:
         """Let go of memory and devices."""
         ...
+
+
+class Lent:
+    """A runner that somebody else closes: closing this does nothing.
+
+    Several may have the same one at once: whoever asks for more than a runner does at a time has to wait.
+    """
+
+    def __init__(self, runner: GraphRunner) -> None:
+        self._runner = runner
+        self.inputs = runner.inputs
+
+    @property
+    def provider(self) -> str:
+        """What runs."""
+        return self._runner.provider
+
+    def run(self, batch: AnyBatch) -> dict[str, NDArray[Any]]:
+        """The answer of the runner."""
+        return self._runner.run(batch)
+
+    def feed(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The answer of the runner."""
+        return self._runner.feed(arrays)
+
+    def close(self) -> None:
+        """Nothing: whoever lent it keeps it open."""
 
 
 def answered(runner: GraphRunner, batch: AnyBatch) -> dict[str, NDArray[Any]]:

@@ -5,11 +5,12 @@ no graph. Nothing in a bundle is code: JSON, arrays, ONNX graphs whose data file
 """
 
 import atexit
+import hashlib
 import os
 import shutil
 import tempfile
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Self
 
@@ -18,6 +19,7 @@ from scgpt_runtime.digests import Digests, sha256_of
 from scgpt_runtime.errors import BundleChangedError, BundleError, ProviderError
 from scgpt_runtime.external import external_locations
 from scgpt_runtime.golden import Golden
+from scgpt_runtime.kept import Kept
 from scgpt_runtime.manifest import FileRecord, GraphRecord, Manifest, inside
 from scgpt_runtime.modalities import Modalities
 from scgpt_runtime.vocab import Vocabulary
@@ -35,10 +37,17 @@ class Bundle:
         The folder; for a zip, where it was unpacked.
     manifest
         What the bundle says of itself.
+    digest
+        sha256 of ``manifest.json`` as hex, when it was opened: the manifest has that of every other file, so one number
+        stands for the bundle.
+    kept
+        Keeps open what is opened of it, from one use to the next. None: each use opens for itself.
     """
 
     path: Path
     manifest: Manifest
+    digest: str
+    kept: Kept | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def open(cls, path: Path, cache_dir: Path | None = None) -> Self:
@@ -77,11 +86,12 @@ class Bundle:
 
     @classmethod
     def _proven(cls, folder: Path, cache_dir: Path | None) -> Self:
-        manifest = Manifest.from_json(_manifest_text(folder))
+        text = _manifest_text(folder)
+        manifest = Manifest.from_json(text)
         if not manifest.files:
             raise BundleError(f"{folder} was never sealed: its manifest lists no files. Export the bundle again.")
         _verify(folder, manifest, Digests(folder, cache_dir))
-        return cls(folder, manifest)
+        return cls(folder, manifest, _digest(text))
 
     def graph(self, task: str, precision: str, dialect: str = "portable") -> GraphRecord:
         """The graph for a task.
@@ -125,14 +135,64 @@ class Bundle:
         """sha256 that a file was sealed with, as hex."""
         return self._record(relative).sha256
 
+    def check_digest(self, expected: str) -> None:
+        """Make sure that this is the bundle that is expected.
+
+        Parameters
+        ----------
+        expected
+            ``sha256:`` and the digest, or the digest alone.
+
+        Raises
+        ------
+        BundleChangedError
+            It is another one.
+        """
+        if expected.removeprefix("sha256:").lower() != self.digest:
+            raise BundleChangedError(
+                f"{self.path} has the digest sha256:{self.digest}; expected {expected}. It is another bundle, or one "
+                "that was changed: take it anew from where the digest was told."
+            )
+
+    def check_in_place(self) -> None:
+        """Make sure that the bundle at its path is still this one: files that were opened since may be of another.
+
+        Raises
+        ------
+        BundleChangedError
+            Another one has taken its place.
+        """
+        if _digest(_manifest_text(self.path)) != self.digest:
+            raise BundleChangedError(f"{self.path} became another bundle while it was being opened. Open it again.")
+
+    def keeping(self, kept: Kept) -> Self:
+        """The same bundle, whose vocabulary and graphs stay open until ``kept`` is closed.
+
+        Parameters
+        ----------
+        kept
+            Of this bundle alone.
+        """
+        return replace(self, kept=kept)
+
     def vocabulary(self) -> Vocabulary:
         """The genes that the model knows."""
+        if self.kept is not None:
+            return self.kept.of("vocabulary", self._vocabulary)
+        return self._vocabulary()
+
+    def _vocabulary(self) -> Vocabulary:
         return Vocabulary.from_json(self.file("vocab.json").read_text(encoding="utf-8"))
 
     def modalities(self) -> Modalities | None:
         """Which modality each token is of; None where the model was not trained on several."""
         if not self.manifest.modalities:
             return None
+        if self.kept is not None:
+            return self.kept.of("modalities", self._modalities)
+        return self._modalities()
+
+    def _modalities(self) -> Modalities:
         text = self.file("modalities.json").read_text(encoding="utf-8")
         found = Modalities.from_json(text, len(self.vocabulary()))
         if found.names != self.manifest.modalities:
@@ -187,7 +247,7 @@ def _manifest_text(folder: Path) -> str:
     if not folder.is_dir():
         raise BundleError(f"{folder} does not exist. Expected a bundle: a folder with manifest.json, or a zip of one.")
     try:
-        return (folder / "manifest.json").read_text(encoding="utf-8")
+        return (folder / "manifest.json").read_bytes().decode("utf-8")
     except FileNotFoundError:
         pass
     except (OSError, UnicodeDecodeError) as error:
@@ -198,6 +258,10 @@ def _manifest_text(folder: Path) -> str:
             f"scgpt-infer export {folder} -o BUNDLE"
         )
     raise BundleError(f"{folder} is not a bundle: it has no manifest.json. scgpt-infer export makes bundles.")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _unpacked(zip_path: Path, cache_dir: Path | None) -> Path:

@@ -212,15 +212,11 @@ class Engine:
         Result
             One for each block, in order. A bad cell has NaN and its fault.
         """
-        columns = np.ascontiguousarray(columns, np.int64)
-        n_tokens = len(self.vocabulary)
-        if columns.ndim != 1 or (len(columns) and not -1 <= columns.min() <= columns.max() < n_tokens):
-            raise InternalError(f"A column map points outside the vocabulary of {n_tokens} tokens.")
-        columns = np.where((columns >= 0) & self._among[columns], columns, -1)
+        columns = self._taking_part(columns)
         self._open_session()
 
         def tokenise(block: CellBlock) -> TokenBlock:
-            tokens = tokenize(block, columns, self.settings, n_tokens, modalities=self._modalities)
+            tokens = self._tokens(block, columns)
             return tokens if change is None else change(block, tokens)
 
         steps = pipeline.Steps(
@@ -233,6 +229,32 @@ class Engine:
             tick=tick,
         )
         return pipeline.run(blocks, steps, self._timings)
+
+    def tokenise(self, block: CellBlock, columns: NDArray[np.int64]) -> TokenBlock:
+        """The tokens of a block, as `run` makes them.
+
+        Parameters
+        ----------
+        block, columns
+            See `run`.
+        """
+        return self._tokens(block, self._taking_part(columns))
+
+    def _tokens(self, block: CellBlock, columns: NDArray[np.int64]) -> TokenBlock:
+        return tokenize(block, columns, self.settings, len(self.vocabulary), modalities=self._modalities)
+
+    def _taking_part(self, columns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A column map without the genes that binning does not see."""
+        columns = np.ascontiguousarray(columns, np.int64)
+        n_tokens = len(self.vocabulary)
+        if columns.ndim != 1 or (len(columns) and not -1 <= columns.min() <= columns.max() < n_tokens):
+            raise InternalError(f"A column map points outside the vocabulary of {n_tokens} tokens.")
+        return np.where((columns >= 0) & self._among[columns], columns, -1)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Output name to the shape of one cell's answer."""
+        return dict(self._outputs)
 
     @property
     def batch_tokens(self) -> int:

@@ -7,6 +7,7 @@ run, so the cache falls back to a private temporary folder and then to none.
 
 import contextlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import numba
 import numba.core.config
 
-__all__ = ["cached", "inner"]
+__all__ = ["cached", "inlined", "inner"]
 
 config: Any = numba.core.config
 njit: Any = numba.njit  # its stubs do not know the wrapper options
@@ -31,12 +32,24 @@ def inner(function: F) -> F:
     return result
 
 
+def inlined(function: F) -> F:
+    """Compile a function into each of its callers, which stand in the same file, for work that is shorter than a call.
+
+    No references to arrays are counted in it, as numba does otherwise wherever one is handed on: it must make no array
+    and return none.
+    """
+    options = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    compiled: Any = njit(**options, forceinline=True, _nrt=False)(function)
+    result: F = compiled
+    return result
+
+
 def cached(function: F) -> F:
     """Compile a function on its first call and keep the machine code for later processes.
 
     The cache lies where numba puts it (``NUMBA_CACHE_DIR``, beside the package, or the user's cache folder). If
-    none of these can be written it lies in a private temporary folder, and if that cannot be had the function is
-    compiled anew in each process.
+    none of these can be written it lies in a private temporary folder, which begins as a copy of ``NUMBA_CACHE_DIR``;
+    if that cannot be had the function is compiled anew in each process.
     """
     compiled: Any = njit(nogil=True, no_cfunc_wrapper=True)(function)
     if hasattr(compiled, "enable_caching"):  # absent with NUMBA_DISABLE_JIT
@@ -58,8 +71,12 @@ def _cache(compiled: Any) -> None:
 
 def _places() -> Iterator[str]:
     """Cache folders to try, "" being numba's own choice."""
+    named = config.CACHE_DIR
+    # Numba would leave a named folder that it cannot write for the user's cache folder, and compile all anew.
+    if named and os.path.isdir(named) and not os.access(named, os.W_OK) and (private := _private_folder()):
+        yield private
     # Without a home numba would make a folder called "~" in the working directory, and load code from it.
-    if config.CACHE_DIR or os.path.isabs(os.path.expanduser("~")):
+    if named or os.path.isabs(os.path.expanduser("~")):
         yield ""
     if private := _private_folder():
         yield private
@@ -84,12 +101,30 @@ def _private_folder() -> str:
     """
     try:
         folder = Path(tempfile.gettempdir()) / f"scgpt-infer-{os.geteuid()}"
+        if not os.path.lexists(folder):
+            _bring_kept(folder)
         folder.mkdir(mode=0o700, exist_ok=True)
         state = folder.lstat()
     except OSError:
         return ""
     ours = stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid() and not state.st_mode & 0o077
     return str(folder) if ours else ""
+
+
+def _bring_kept(folder: Path) -> None:
+    """Begin a private folder with what lies in the named one: numba loads from none that it cannot write, and an image
+    brings its machine code in such a one.
+    """
+    if not config.CACHE_DIR or not os.path.isdir(config.CACHE_DIR):
+        return
+    stage = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        with contextlib.suppress(OSError, shutil.Error):
+            shutil.copytree(config.CACHE_DIR, stage, dirs_exist_ok=True)
+            stage.chmod(0o700)
+            stage.rename(folder)  # unless another process was first
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 def _forgive(cache: Any) -> None:

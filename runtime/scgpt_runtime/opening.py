@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from scgpt_runtime.answering import GraphRunner, Lent
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.choosing import Asked, candidates
 from scgpt_runtime.errors import InternalError, MissingDependencyError, ProviderError
@@ -17,7 +18,6 @@ from scgpt_runtime.profiles import MEASURE
 from scgpt_runtime.proof import prove
 from scgpt_runtime.providers import ProviderChoice
 from scgpt_runtime.runners import graph_for, open_graph
-from scgpt_runtime.session import GraphRunner
 from scgpt_runtime.trial import fastest_first
 
 __all__ = ["cell_bytes", "open_best", "within_memory"]
@@ -62,7 +62,7 @@ def open_best(
     longest: int,
     say: Callable[[str], None] = _log.info,
 ) -> tuple[ProviderChoice, GraphRunner]:
-    """Open what runs a task fastest here and answers rightly.
+    """Open what runs a task fastest here and answers rightly; of a bundle that keeps things open, lend what is.
 
     Parameters
     ----------
@@ -84,6 +84,20 @@ def open_best(
     OptionError, ProviderError, BundleError, MissingDependencyError
         Nothing that was asked for can be had here.
     """
+    if bundle.kept is None:
+        return _opened(bundle, asked, task, cache_dir, longest, say)
+    usual = bundle.manifest.tokenizer.max_length  # so that it does not matter who asks first
+    choice, runner = bundle.kept.of(
+        ("graph", task, asked, cache_dir),
+        lambda: _opened(bundle, asked, task, cache_dir, usual, say),
+        lambda held: held[1].close(),
+    )
+    return within_memory(bundle, task, choice, longest), Lent(runner)
+
+
+def _opened(
+    bundle: Bundle, asked: Asked, task: str, cache_dir: Path | None, longest: int, say: Callable[[str], None]
+) -> tuple[ProviderChoice, GraphRunner]:
     ranked = fastest_first(bundle, candidates(bundle.manifest, asked, task), asked, task, cache_dir, say=say)
     ranked = tuple(within_memory(bundle, task, choice, longest) for choice in ranked)
     for choice in ranked[:-1]:

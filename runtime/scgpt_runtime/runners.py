@@ -6,7 +6,7 @@ In: a bundle, a task, a choice. Out: a `GraphRunner`. It decides nothing.
 import hashlib
 from pathlib import Path
 
-from scgpt_runtime.answering import GraphRunner
+from scgpt_runtime.answering import GraphRunner, Lent
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.gpu_session import GpuSession
 from scgpt_runtime.manifest import GraphRecord
@@ -75,7 +75,10 @@ def open_head(bundle: Bundle, task: str, precision: str = "fp32") -> GraphRunner
     # bf16 has graphs for GPUs alone.
     precision = next((name for name in (precision, "fp32", *sealed) if name in sealed), precision)
     head = ProviderChoice("cpu", precision, precision, "portable", 1, 1, "a head")
-    return Session.open(bundle.file(bundle.graph(task, precision).path), head)
+    path = bundle.file(bundle.graph(task, precision).path)
+    if bundle.kept is None:
+        return Session.open(path, head)
+    return Lent(bundle.kept.of(("head", task, precision), lambda: Session.open(path, head), Session.close))
 
 
 def _digest(bundle: Bundle) -> str:

@@ -47,7 +47,7 @@ Human files reach 0.5 (every gene of GENCODE) to 1, genes beside 200,000 peaks s
 FEW = 5
 """Genes that must be known in any case; half of the columns where a file has fewer than ten."""
 
-_STABLE_ID = re.compile(r"(ENS[A-Z]{0,5}G\d{11})(?:\.\d+)?")
+_STABLE_ID = re.compile(r"(ENS[A-Z]{0,5}G[0-9]{11})(?:\.[0-9]+)?")
 
 
 def is_special(token: str) -> bool:

@@ -29,8 +29,10 @@ COMMANDS = (
     "genes",
     "learn",
     "report",
+    "serve",
     "demo",
     "export",
+    "triton",
     "inspect",
     "verify",
     "compare",
@@ -47,6 +49,7 @@ Examples:
   scgpt-infer export scGPT_human/ -o human                once: a checkpoint becomes a bundle
   scgpt-infer embed cells.h5ad --model human -o out.h5ad
   scgpt-infer annotate cells.csv --model demo -o types.json
+  scgpt-infer serve --model human --port 8080
 """
 
 

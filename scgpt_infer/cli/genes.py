@@ -46,7 +46,7 @@ Examples:
     "-o",
     type=path_type,
     required=True,
-    help="Where to write: .h5ad, .npy, .parquet or .csv, by its suffix.",
+    help="Where to write: .h5ad, .npy, .parquet, .csv or .json, by its suffix.",
 )
 @click.option("--only", help="Genes that are wanted, with commas: symbols or Ensembl ids.  [default: all]")
 @click.option("--genes-file", type=path_type, help="The same from a text file, one a line.")

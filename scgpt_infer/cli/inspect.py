@@ -33,17 +33,20 @@ def command(bundle: str, as_json: bool) -> None:
     from scgpt_infer.models import resolve
 
     opened = resolve(bundle)
-    click.echo(opened.manifest.to_json().rstrip() if as_json else report(opened.manifest, opened.modalities()))
+    click.echo(
+        opened.manifest.to_json().rstrip() if as_json else report(opened.manifest, opened.modalities(), opened.digest)
+    )
 
 
-def report(manifest: "Manifest", modalities: "Modalities | None" = None) -> str:
-    """A manifest for people, with the tokens of each modality: one block a subject."""
+def report(manifest: "Manifest", modalities: "Modalities | None" = None, digest: str = "") -> str:
+    """A manifest for people, with the tokens of each modality and the bundle's digest: one block a subject."""
     from scgpt_infer.abilities import abilities
 
     parts = [
         f"{manifest.name}  (bundle format {manifest.format})",
         _wrapped("commands", ", ".join(abilities(manifest)) or "none"),
         *_answers(manifest),
+        *([f"  digest      sha256:{digest}"] if digest else []),
         f"  weights     sha256 {manifest.weights}",
         f"  genes       {_pairs(manifest.genes) or 'vocabulary names alone'}",
         _wrapped("licence", manifest.licence or "not stated"),

@@ -31,6 +31,7 @@ __all__ = [
     "path_type",
     "quiet_option",
     "resume_option",
+    "served_options",
     "several_options",
     "sharing_options",
     "wanted_options",
@@ -148,16 +149,18 @@ _QUERY = (
     option(INPUT, "--organism", help="Of the CELLxGENE Census, the experiment.  [default: homo_sapiens]"),
 )
 
+_GENES = option(
+    INPUT,
+    "--genes",
+    type=click.Choice(CHOICES["genes"]),
+    default="exact",
+    show_default=True,
+    help="alias: also previous and alias symbols that exactly one gene answers to.",
+)
+
 _NAMED = (
     option(INPUT, "--gene-col", help="Column of var with gene names or Ensembl ids.  [default: the best match]"),
-    option(
-        INPUT,
-        "--genes",
-        type=click.Choice(CHOICES["genes"]),
-        default="exact",
-        show_default=True,
-        help="alias: also previous and alias symbols that exactly one gene answers to.",
-    ),
+    _GENES,
     option(
         INPUT,
         "--min-match",
@@ -277,6 +280,11 @@ def matrix_options(command: Decorated) -> Decorated:
 def several_options(command: Decorated) -> Decorated:
     """Where the counts and names of several modalities are, and how a cell becomes tokens."""
     return _apply(_LAYER + _NAMED + _TOKENS, command)
+
+
+def served_options(command: Decorated) -> Decorated:
+    """How genes are found and a cell becomes tokens, for a command whose cells come without a file."""
+    return _apply((_GENES, *_TOKENS), command)
 
 
 def batch_options(command: Decorated) -> Decorated:

@@ -9,16 +9,33 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["HARDWARE", "INPUT", "LONG_JOBS", "OUTPUT", "TOKENS", "option", "sectioned"]
+__all__ = [
+    "FILES",
+    "HARDWARE",
+    "INPUT",
+    "LIMITS",
+    "LONG_JOBS",
+    "MODELS",
+    "NETWORK",
+    "OPERATION",
+    "OUTPUT",
+    "QUEUE",
+    "TOKENS",
+    "option",
+    "sectioned",
+]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
 INPUT, TOKENS, HARDWARE, LONG_JOBS, OUTPUT = "Input", "Tokens", "Hardware", "Long jobs", "Output"
+MODELS, NETWORK, LIMITS, QUEUE = "Models", "Network", "Limits of a request", "Queue and batches"
+FILES, OPERATION = "Whole files", "Operation"
 
 _OWN = "Options"
 """Heading of what only one command has, and which comes first."""
 
-_ORDER = (_OWN, INPUT, TOKENS, HARDWARE, LONG_JOBS, OUTPUT)
+_SERVED = (MODELS, NETWORK, LIMITS, QUEUE, FILES, OPERATION)
+_ORDER = (_OWN, *_SERVED, INPUT, TOKENS, HARDWARE, LONG_JOBS, OUTPUT)
 
 
 class _Option(click.Option):

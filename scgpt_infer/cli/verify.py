@@ -31,18 +31,22 @@ FAILED = 2
     type=click.Choice([word for word in CHOICES["precision"] if word != "auto"]),
     help="One only.  [default: all of the bundle]",
 )
+@click.option("--expect", metavar="sha256:HEX", help="Digest that the bundle must have, as inspect tells it.")
 @device_option
 @json_option
-def command(bundle: str, provider: str, precision: str | None, device: str, as_json: bool) -> int:
+def command(bundle: str, provider: str, precision: str | None, expect: str | None, device: str, as_json: bool) -> int:
     """Run the golden cells of BUNDLE (a folder, a zip, or demo) here and compare.
 
     The tokens must be equal bit for bit, and each precision's worst cell must lie within its limit of the fp32
-    reference. Needs no PyTorch. Exit code 2 when something fails.
+    reference. Needs no PyTorch. Exit code 2 when something fails, or the bundle is not the one of --expect.
     """
     from scgpt_infer.models import lasting_cache, resolve
     from scgpt_runtime.verify import verify
 
-    results = verify(resolve(bundle), provider, precision, lasting_cache(), device)
+    opened = resolve(bundle)
+    if expect is not None:
+        opened.check_digest(expect)
+    results = verify(opened, provider, precision, lasting_cache(), device)
     if as_json:
         click.echo(json.dumps([_plain(result) for result in results], indent=2))
     else:

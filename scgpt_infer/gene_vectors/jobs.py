@@ -47,7 +47,7 @@ _ALL = GeneOptions()
 
 
 def context_free(
-    model: str | Path,
+    model: models.AnyModel,
     how: GeneOptions = _ALL,
     options: EmbedOptions = _DEFAULTS,
     *,
@@ -80,7 +80,7 @@ def context_free(
 
 def in_cells(
     cells: "AnnData | Path | str",
-    model: str | Path,
+    model: models.AnyModel,
     how: GeneOptions = _ALL,
     options: EmbedOptions = _DEFAULTS,
     progress: Progress | None = None,
@@ -120,7 +120,7 @@ def in_cells(
 
 def genes_file(
     output: Path | str,
-    model: str | Path,
+    model: models.AnyModel,
     cells: Path | str | None = None,
     how: GeneOptions = _ALL,
     options: EmbedOptions = _DEFAULTS,
@@ -134,7 +134,7 @@ def genes_file(
     Parameters
     ----------
     output
-        A new ``.h5ad``, ``.npy``, ``.parquet`` or ``.csv`` file; ``.parquet`` with ``per_cell``.
+        A new ``.h5ad``, ``.npy``, ``.parquet``, ``.csv`` or ``.json`` file; ``.parquet`` with ``per_cell``.
     model
         See `scgpt_infer.embed`.
     cells
@@ -260,7 +260,7 @@ class _Job:
 @contextmanager
 def _opened(
     cells: "AnnData | Path | str",
-    model: str | Path,
+    model: models.AnyModel,
     how: GeneOptions,
     options: EmbedOptions,
     progress: Progress | None,

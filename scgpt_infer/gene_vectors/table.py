@@ -1,6 +1,7 @@
 """Vectors of genes, in memory and as a file: `GeneVectors`.
 
-In: names, vectors, and what is told beside them. Out: rows for any writer. It knows no model.
+In: names, vectors, and what is told beside them. Out: rows for any writer, or a JSON document. It knows no
+model.
 """
 
 from collections.abc import Callable
@@ -10,15 +11,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scgpt_infer.gene_vectors.document import json_text
 from scgpt_infer.interrupts import deferred, honour
 from scgpt_infer.output import check_disk
 from scgpt_infer.writers import Part, Record, Target, writer_of
-from scgpt_infer.writers.sink import Column
+from scgpt_infer.writers.sink import Column, beside, output_errors, sync
 from scgpt_runtime.errors import OutputError
 
 __all__ = ["FORMATS", "GeneVectors", "check_format"]
 
-FORMATS = (".h5ad", ".npy", ".parquet", ".csv")
+FORMATS = (".h5ad", ".npy", ".parquet", ".csv", ".json")
 """Formats that vectors of genes are written in."""
 
 _ROWS = 1024
@@ -51,6 +53,10 @@ class GeneVectors:
     by: str = ""
     groups: tuple[str, ...] = ()
 
+    def to_json(self) -> str:
+        """One JSON document of `scgpt_infer.schema`."""
+        return json_text(self.genes, self.vectors, self.record, self.cells, self.by, self.groups)
+
     def write(self, path: Path, key: str) -> None:
         """Write a file.
 
@@ -61,6 +67,19 @@ class GeneVectors:
         key
             Name under ``obsm``, for ``.h5ad``.
         """
+        if _suffix(path) == ".json":
+            self._write_json(path)
+        else:
+            self._write_rows(path, key)
+
+    def _write_json(self, path: Path) -> None:
+        text = self.to_json()
+        honour()
+        with deferred(), beside(path) as temporary, output_errors(path):
+            temporary.write_text(text, encoding="utf-8")
+            sync(temporary, path)
+
+    def _write_rows(self, path: Path, key: str) -> None:
         columns = self._columns(path)
         target = Target(
             path,

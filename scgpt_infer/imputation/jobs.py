@@ -43,7 +43,7 @@ from scgpt_runtime.vocab import choose, taking_part
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["FORMATS", "impute", "impute_file"]
+__all__ = ["FORMATS", "impute", "impute_file", "impute_json"]
 
 FORMATS = (".json", ".jsonl", ".h5ad", ".zarr", ".csv", ".parquet", ".dataset")
 
@@ -56,7 +56,7 @@ _BEST = ImputeOptions()
 def impute(
     cells: "AnnData | Path | str",
     *,
-    model: str | Path,
+    model: models.AnyModel,
     genes: Sequence[str],
     how: ImputeOptions = _BEST,
     options: EmbedOptions = _DEFAULTS,
@@ -69,7 +69,8 @@ def impute(
     cells
         An AnnData object, or the path of a file of cells (docs/formats.md), which is read into memory whole.
     model
-        A bundle (folder or zip), a checkpoint (folder or zip; exported once into the cache), or ``demo``.
+        A bundle (folder or zip), a checkpoint (folder or zip; exported once into the cache), ``demo``, or an open
+        `scgpt_runtime.bundle.Bundle`.
     genes
         Names or Ensembl ids of genes of the model's vocabulary, or one of them. The cells need not have them.
     how
@@ -102,10 +103,26 @@ def impute(
         return job.into_memory(chosen, inplace)[0]
 
 
+def impute_json(
+    cells: "AnnData | Path | str",
+    *,
+    model: models.AnyModel,
+    genes: Sequence[str],
+    how: ImputeOptions = _BEST,
+    options: EmbedOptions = _DEFAULTS,
+) -> str:
+    """Predict values of chosen genes in cells; the text that `impute_file` would write into a ``.json`` file.
+
+    Parameters, and what is raised, are those of `impute`.
+    """
+    with _opened(cells, model, _names(genes), how, options, None, None) as (job, _, _):
+        return job.document()
+
+
 def impute_file(
     cells: Path | str,
     output: Path | str | None,
-    model: str | Path,
+    model: models.AnyModel,
     genes: Sequence[str],
     options: EmbedOptions = _DEFAULTS,
     how: ImputeOptions = _BEST,
@@ -157,7 +174,7 @@ def _names(genes: Sequence[str]) -> tuple[str, ...]:
 @contextmanager
 def _opened(
     cells: "AnnData | Path | str",
-    model: str | Path,
+    model: models.AnyModel,
     genes: tuple[str, ...],
     how: ImputeOptions,
     options: EmbedOptions,

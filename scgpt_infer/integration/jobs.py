@@ -42,7 +42,7 @@ from scgpt_runtime.vocab import choose
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["MOST_SCORED", "Integrated", "integrate", "integrate_file"]
+__all__ = ["MOST_SCORED", "Integrated", "integrate", "integrate_file", "integrate_json"]
 
 MOST_SCORED = 20_000
 """Cells that are scored; of more, so many spread evenly over the file."""
@@ -81,7 +81,7 @@ class Integrated:
 def integrate(
     cells: "AnnData | CellPaths",
     *,
-    model: str | Path,
+    model: models.AnyModel,
     batch: str | None = None,
     how: IntegrateOptions | None = None,
     options: EmbedOptions = _DEFAULTS,
@@ -115,19 +115,34 @@ def integrate(
     """
     if batch is not None and how is not None:
         raise OptionError("batch and how both say where the batches are: give one of them.")
-    how = how or IntegrateOptions(batch)
-    if how.label is not None:
-        raise OptionError("Scores are for files. Here, score with scgpt_infer.integration.score.")
+    how = _without_scores(how or IntegrateOptions(batch))
     check_inplace(cells, inplace, options)
     with _opened(cells, model, how, options, None, None) as opened:
         check_key(cells, opened.job.key)
         return opened.job.into_memory(cells, inplace)[0]
 
 
+def integrate_json(
+    cells: "AnnData | CellPaths", *, model: models.AnyModel, how: IntegrateOptions, options: EmbedOptions = _DEFAULTS
+) -> str:
+    """Embed cells of several batches; the text that `integrate_file` would write into a ``.json`` file.
+
+    Parameters, and what is raised, are those of `integrate`.
+    """
+    with _opened(cells, model, _without_scores(how), options, None, None) as opened:
+        return opened.job.document()
+
+
+def _without_scores(how: IntegrateOptions) -> IntegrateOptions:
+    if how.label is not None:
+        raise OptionError("Scores are for files. Here, score with scgpt_infer.integration.score.")
+    return how
+
+
 def integrate_file(
     cells: CellPaths,
     output: Path | str | None,
-    model: str | Path,
+    model: models.AnyModel,
     how: IntegrateOptions,
     options: EmbedOptions = _DEFAULTS,
     progress: Progress | None = None,
@@ -179,7 +194,7 @@ class _Opened:
 @contextmanager
 def _opened(
     cells: "AnnData | CellPaths",
-    model: str | Path,
+    model: models.AnyModel,
     how: IntegrateOptions,
     options: EmbedOptions,
     cache_dir: Path | None,

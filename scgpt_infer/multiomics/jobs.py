@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-__all__ = ["Multiomic", "multiomic", "multiomic_file"]
+__all__ = ["Multiomic", "multiomic", "multiomic_file", "multiomic_json"]
 
 _log = logging.getLogger(__name__)
 _ALL = WorkOptions()
@@ -92,7 +92,7 @@ class Multiomic:
 def multiomic(
     cells: "AnnData | MuData | Path | str",
     *,
-    model: str | Path,
+    model: models.AnyModel,
     how: MultiomicOptions = _PLAIN,
     options: EmbedOptions = _DEFAULTS,
     inplace: bool = False,
@@ -138,10 +138,25 @@ def multiomic(
         return opened.job.into_memory(cells, inplace)[0]
 
 
+def multiomic_json(
+    cells: "AnnData | MuData | Path | str",
+    *,
+    model: models.AnyModel,
+    how: MultiomicOptions = _PLAIN,
+    options: EmbedOptions = _DEFAULTS,
+) -> str:
+    """Embed cells by all of their modalities; the text that `multiomic_file` would write into a ``.json`` file.
+
+    Parameters, and what is raised, are those of `multiomic`.
+    """
+    with _opened(cells, model, how, options, None, None) as opened:
+        return opened.job.document()
+
+
 def multiomic_file(
     cells: Path | str,
     output: Path | str | None,
-    model: str | Path,
+    model: models.AnyModel,
     how: MultiomicOptions = _PLAIN,
     options: EmbedOptions = _DEFAULTS,
     progress: Progress | None = None,
@@ -190,7 +205,7 @@ class _Opened:
 @contextmanager
 def _opened(
     cells: "AnnData | MuData | Path | str",
-    model: str | Path,
+    model: models.AnyModel,
     how: MultiomicOptions,
     options: EmbedOptions,
     cache_dir: Path | None,

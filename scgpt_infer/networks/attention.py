@@ -67,7 +67,7 @@ class AttentionNetwork:
 
 def from_attention(
     cells: "AnnData | Path | str",
-    model: str | Path,
+    model: models.AnyModel,
     how: AttentionOptions,
     options: EmbedOptions = _DEFAULTS,
     progress: Progress | None = None,

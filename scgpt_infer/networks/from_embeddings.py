@@ -52,7 +52,7 @@ class _Seen:
 
 
 def from_embeddings(
-    model: str | Path,
+    model: models.AnyModel,
     how: EmbeddingNetworkOptions = _ALL,
     options: EmbedOptions = _DEFAULTS,
     cells: "AnnData | Path | str | None" = None,
@@ -143,7 +143,7 @@ def _check_cells(how: EmbeddingNetworkOptions, *, given: bool) -> None:
 
 
 def _opened(
-    model: str | Path, options: EmbedOptions, cache_dir: Path | None, say: Say | None
+    model: models.AnyModel, options: EmbedOptions, cache_dir: Path | None, say: Say | None
 ) -> tuple[Bundle, Vocabulary]:
     bundle = models.resolve(model, cache_dir, precision=options.precision, say=say or _log.info)
     require(bundle.manifest, "grn")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scgpt_infer.model import Say
+from scgpt_infer.models import AnyModel
 from scgpt_infer.networks.asked import EmbeddingNetworkOptions
 from scgpt_infer.networks.attention import from_attention
 from scgpt_infer.networks.attention_asked import AttentionOptions
@@ -32,7 +33,7 @@ _ALL = EmbeddingNetworkOptions()
 def grn(
     cells: "AnnData | Path | str | None" = None,
     *,
-    model: str | Path,
+    model: AnyModel,
     how: EmbeddingNetworkOptions | AttentionOptions = _ALL,
     options: EmbedOptions = _DEFAULTS,
 ) -> GeneNetwork:
@@ -66,7 +67,7 @@ def grn(
 
 def grn_file(
     outputs: Sequence[Path | str],
-    model: str | Path,
+    model: AnyModel,
     cells: Path | str | None = None,
     how: EmbeddingNetworkOptions | AttentionOptions = _ALL,
     options: EmbedOptions = _DEFAULTS,
@@ -112,7 +113,7 @@ def grn_file(
 
 def _found(
     cells: "AnnData | Path | str | None",
-    model: str | Path,
+    model: AnyModel,
     how: EmbeddingNetworkOptions | AttentionOptions,
     options: EmbedOptions,
     progress: Progress | None,

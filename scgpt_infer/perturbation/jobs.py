@@ -41,7 +41,7 @@ from scgpt_runtime.vocab import Vocabulary, choose, taking_part
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["perturb", "perturb_file"]
+__all__ = ["perturb", "perturb_file", "perturb_json"]
 
 FIGURES = "perturbation_figures"
 """Key of ``uns`` for what `perturb` judged, as JSON."""
@@ -53,7 +53,7 @@ _DEFAULTS = EmbedOptions()
 def perturb(
     cells: "AnnData | Path | str",
     *,
-    model: str | Path,
+    model: models.AnyModel,
     perturbations: Sequence[str] = (),
     control: tuple[str, str] | None = None,
     how: PerturbOptions | None = None,
@@ -103,10 +103,21 @@ def perturb(
         return found
 
 
+def perturb_json(
+    cells: "AnnData | Path | str", *, model: models.AnyModel, how: PerturbOptions, options: EmbedOptions = _DEFAULTS
+) -> str:
+    """Predict mean profiles after perturbations; the text that `perturb_file` would write into a ``.json`` file.
+
+    Parameters, and what is raised, are those of `perturb`.
+    """
+    with _opened(cells, model, how, options, None, _log.info) as work:
+        return work.profiles(work.run(None, None)).to_json()
+
+
 def perturb_file(
     cells: Path | str,
     output: Path | str,
-    model: str | Path,
+    model: models.AnyModel,
     how: PerturbOptions,
     options: EmbedOptions = _DEFAULTS,
     progress: Progress | None = None,
@@ -169,7 +180,7 @@ def _check_options(options: EmbedOptions) -> None:
 @contextmanager
 def _opened(
     cells: "AnnData | Path | str",
-    model: str | Path,
+    model: models.AnyModel,
     how: PerturbOptions,
     options: EmbedOptions,
     cache_dir: Path | None,

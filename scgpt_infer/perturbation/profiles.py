@@ -86,6 +86,15 @@ class Profiles:
             uns={_RECORD: dict(self.record)},
         )
 
+    def to_json(self) -> str:
+        """One JSON document of `scgpt_infer.schema`."""
+        entries = ",\n".join(_entry(self, place, name) for place, name in enumerate(self.perturbations))
+        told = (
+            f'{{"genes": {json.dumps(self.genes)},\n"control": {_numbers(self.control)},\n'
+            f'"perturbations": [\n{entries}\n]}}'
+        )
+        return schema.document(KIND, {"perturbed": told}, schema.run_facts(self.record))
+
     def write(self, path: Path) -> None:
         """Write a file; none is left behind where that fails."""
         honour()
@@ -155,14 +164,9 @@ def _parquet(found: Profiles, path: Path) -> None:
 
 
 def _json(found: Profiles, path: Path) -> None:
-    entries = ",\n".join(_entry(found, place, name) for place, name in enumerate(found.perturbations))
-    told = (
-        f'{{"genes": {json.dumps(found.genes)},\n"control": {_numbers(found.control)},\n'
-        f'"perturbations": [\n{entries}\n]}}'
-    )
+    text = found.to_json()
     with beside(path) as temporary, output_errors(path):
-        facts = schema.run_facts(found.record)
-        temporary.write_text(schema.document(KIND, {"perturbed": told}, facts), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         sync(temporary, path)
 
 

@@ -4,7 +4,6 @@ A worker is a fresh interpreter, not a fork: GPU drivers and thread pools do not
 leaves signals to the process that started it, and ends when that one does, however it ends.
 """
 
-import ctypes
 import os
 import signal
 import socket
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from scgpt_infer.scale.messages import FromWorker, Lost, ToWorker
 from scgpt_infer.scale.seats import Seat
+from scgpt_infer.tied import program
 
 if TYPE_CHECKING:
     from scgpt_infer.scale.errand import Errand
@@ -24,18 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Processes", "serve"]
 
-_CODE = """
-import os, sys
-if {cores}:
-    os.sched_setaffinity(0, {cores})
-sys.path[:] = {path!r}
-from scgpt_infer.scale.processes import serve
-serve({handle}, {parent})
-"""
-"""What a worker runs: its cores come first, since libraries count them when they are loaded."""
+_CORES = "import os; os.sched_setaffinity(0, {})"
+"""What a worker runs first, since libraries count cores when they are loaded."""
 
 _LEFT_ALONE = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl
 _END_S = 5.0
 
 
@@ -55,8 +47,8 @@ class Processes:
         """See `Transport`."""
         ours, theirs = socket.socketpair()
         with theirs:
-            cores = seat.cores if hasattr(os, "sched_setaffinity") else ()
-            code = _CODE.format(cores=cores, path=sys.path, handle=theirs.fileno(), parent=os.getpid())
+            cores = _CORES.format(seat.cores) if seat.cores and hasattr(os, "sched_setaffinity") else ""
+            code = program("scgpt_infer.scale.processes:serve", theirs.fileno(), before=cores)
             process = subprocess.Popen(
                 [sys.executable, "-c", code],
                 stdin=subprocess.DEVNULL,
@@ -118,17 +110,14 @@ class Processes:
         return f"process {worker.process.pid} was ended by {name}{why}."
 
 
-def serve(handle: int, parent: int) -> None:
+def serve(handle: int) -> None:
     """Be a worker, in its own process.
 
     Parameters
     ----------
     handle
         File descriptor of the socket that leads to the crew.
-    parent
-        Number of the process that has started this one.
     """
-    _tie_to(parent)
     for name in _LEFT_ALONE:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -146,13 +135,3 @@ def _read(link: Connection, inbox: "Inbox") -> None:
             inbox.put(link.recv())
         except (EOFError, OSError):  # the crew is gone
             os._exit(1)
-
-
-def _tie_to(parent: int) -> None:
-    """End with the process that has started this one, even when this one does not listen; Linux alone can do that."""
-    try:
-        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != parent:  # it was gone before
-        os._exit(1)

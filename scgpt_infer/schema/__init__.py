@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from scgpt_infer.schema.text import NAME, about, cell, closing, document, numbers, opening, quoted
+from scgpt_infer.schema.text import NAME, about, cell, closing, document, lists, numbers, opening, quoted
 
 __all__ = [
     "KINDS",
@@ -22,6 +22,7 @@ __all__ = [
     "closing",
     "document",
     "line_schema",
+    "lists",
     "numbers",
     "opening",
     "quoted",
@@ -35,7 +36,7 @@ PATH: Final = Path(__file__).with_name("scgpt-infer-1.schema.json")
 KINDS: Final = ("cell_types", "embeddings", "imputed_values", "multimodal")
 """What a document may tell of cells."""
 
-WITHOUT_CELLS: Final = ("gene_network", "perturbed_profiles")
+WITHOUT_CELLS: Final = ("gene_network", "perturbed_profiles", "gene_vectors")
 """What else a document may tell."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NAME", "about", "cell", "closing", "document", "numbers", "opening", "quoted"]
+__all__ = ["NAME", "about", "cell", "closing", "document", "lists", "numbers", "opening", "quoted"]
 
 Facts = Mapping[str, str | int | float]
 
@@ -68,8 +68,25 @@ def numbers(values: NDArray[Any]) -> Any:
     values
         float16, or any numbers, of which float32 is told.
     """
-    text = np.asarray(values, np.float16 if values.dtype == np.float16 else np.float32).astype("U16")
-    return np.where(np.isfinite(values), text, "null").tolist()
+    if values.dtype == np.float16:
+        return np.where(np.isfinite(values), values.astype("U16"), "null").tolist()
+    if values.size == 0:
+        return values.tolist()
+    told = _rows(values.reshape(len(values), -1))
+    return told if values.ndim == 1 else [row.split(", ") for row in told]
+
+
+def lists(values: NDArray[Any]) -> list[str]:
+    """A JSON list of the `numbers` of each row of (n_rows, n_columns) values."""
+    if values.dtype == np.float16 or values.size == 0:
+        return [f"[{', '.join(row)}]" for row in numbers(values)]
+    return [f"[{row}]" for row in _rows(values)]
+
+
+def _rows(values: NDArray[Any]) -> list[str]:
+    from scgpt_infer.schema.digits import rows  # late: it compiles
+
+    return rows(values.astype(np.float32, copy=False))
 
 
 def _facts(run: Facts) -> str:

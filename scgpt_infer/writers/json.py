@@ -1,11 +1,12 @@
 """``.json``: one document of `scgpt_infer.schema`; ``.jsonl``: a line a cell, with the run in ``x.jsonl.json``.
 
-Cells are written as they come: neither form is ever held whole. A cell without a result has its reason and nulls.
+Cells are written as they come: neither form is held whole, unless a document is wanted in memory. A cell without a
+result has its reason and nulls.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from itertools import repeat
 from pathlib import Path
@@ -28,7 +29,7 @@ from scgpt_infer.writers.sink import (
     write_all,
 )
 
-__all__ = ["BESIDE", "bytes_needed", "open_json", "open_jsonl"]
+__all__ = ["BESIDE", "TextSink", "bytes_needed", "open_json", "open_jsonl"]
 
 BESIDE = (".jsonl.json",)
 """Suffixes of the files that lie beside one of lines."""
@@ -83,7 +84,7 @@ class DocumentSink:
 
     def write(self, part: Part) -> None:
         """Take the next rows."""
-        self.append((",\n" if part.first_row and part.n_cells else "") + ",\n".join(_cells(self.target, part)))
+        self.append(_entries(self.target, part))
 
     def append(self, text: str) -> None:
         """Write text as it is."""
@@ -95,6 +96,35 @@ class DocumentSink:
         self.append(schema.closing(schema.run_facts(record)))
         with output_errors(self.target.path):
             sync(self.temporary, self.target.path)
+
+
+@dataclass(frozen=True, slots=True)
+class TextSink:
+    """Keeps the text that a ``.json`` file would have in memory.
+
+    Attributes
+    ----------
+    target
+        What it tells; its path is the name of no file.
+    pieces
+        The text so far.
+    """
+
+    target: Target
+    pieces: list[str] = field(default_factory=list)
+
+    def write(self, part: Part) -> None:
+        """Take the next rows."""
+        self.pieces.append(_entries(self.target, part))
+
+    def commit(self, record: Record) -> None:
+        """End the document."""
+        self.pieces.append(schema.closing(schema.run_facts(record)))
+
+    @property
+    def text(self) -> str:
+        """The document, once it has been ended."""
+        return schema.opening(self.target.kind) + "".join(self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +149,19 @@ class LinesSink:
             sync_together(self.temporaries)
 
 
+def _entries(target: Target, part: Part) -> str:
+    """The cells of a part as they stand in the list of a document."""
+    return (",\n" if part.first_row and part.n_cells else "") + ",\n".join(_cells(target, part))
+
+
 def _cells(target: Target, part: Part) -> Iterator[str]:
     """The JSON of each cell of a part."""
     names = target.names(part.first_row, part.first_row + part.n_cells)
     told = _MEMBERS.get(target.kind, _nothing)(target, part)
-    vectors = schema.numbers(target.stored(part.vectors)) if _has_vectors(target) else None
+    vectors = schema.lists(target.stored(part.vectors)) if _has_vectors(target) else None
     for place, (name, reason, members) in enumerate(zip(names, part.reasons, told, strict=True)):
         if vectors is not None:
-            members = {**members, "embedding": "null" if reason else f"[{', '.join(vectors[place])}]"}
+            members = {**members, "embedding": "null" if reason else vectors[place]}
         row = part.first_row + place
         yield schema.cell(name, row if target.rows is None else int(target.rows[row]), reason, members)
 
@@ -156,22 +191,20 @@ def _imputed(target: Target, part: Part) -> Iterator[dict[str, str]]:
     """Genes, values and, where the model tells them, probabilities of each cell."""
     genes = ", ".join(map(schema.quoted, target.features))
     matrices = {"values": part.vectors, **{name: matrix_of(part, name) for name in target.matrices}}
-    texts = {name: schema.numbers(target.stored(numbers)) for name, numbers in matrices.items()}
+    texts = {name: schema.lists(target.stored(numbers)) for name, numbers in matrices.items()}
     for row, reason in enumerate(part.reasons):
-        lists = "".join(f', "{name}": [{", ".join(numbers[row])}]' for name, numbers in texts.items())
+        lists = "".join(f', "{name}": {numbers[row]}' for name, numbers in texts.items())
         yield {"imputed": "null" if reason else f'{{"genes": [{genes}]{lists}}}'}
 
 
 def _multimodal(target: Target, part: Part) -> Iterator[dict[str, str]]:
     """The vector of each cell, and what is told of its modalities; one that a cell does not have is left out."""
-    vectors = schema.numbers(target.stored(part.vectors))
+    vectors = schema.lists(target.stored(part.vectors))
     modalities: dict[str, dict[str, list[str]]] = {}
     for table in target.tables:
         members, numbers = modalities.setdefault(table.of, {}), target.stored(table_of(part, table))
         there = np.ravel(np.isfinite(numbers).any(axis=1)).tolist()
-        texts = [
-            f"[{', '.join(row)}]" if found else "" for row, found in zip(schema.numbers(numbers), there, strict=True)
-        ]
+        texts = [text if found else "" for text, found in zip(schema.lists(numbers), there, strict=True)]
         if table.what == "predicted":
             features = f"[{', '.join(map(schema.quoted, table.features))}]"
             members |= {"predicted": ["true" if text else "" for text in texts]}
@@ -180,9 +213,8 @@ def _multimodal(target: Target, part: Part) -> Iterator[dict[str, str]]:
             members[table.what] = texts
     for row, reason in enumerate(part.reasons):
         told = {name: _object({key: texts[row] for key, texts in told.items()}) for name, told in modalities.items()}
-        embedding = f"[{', '.join(vectors[row])}]"
         yield {
-            "embedding": "null" if reason else embedding,
+            "embedding": "null" if reason else vectors[row],
             "modalities": "null" if reason else _object({name: text for name, text in told.items() if text != "{}"}),
         }
 

@@ -1,14 +1,11 @@
 """A checkpoint with DSBN becomes a bundle that proves itself, and integrates cells as the original would."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from scgpt_export.build import ExportOptions, export
 from scgpt_export.checkpoint import load
 from scgpt_export.golden_cells import cell_inputs
 from scgpt_infer.integration.batches import of_first
@@ -17,29 +14,17 @@ from scgpt_runtime.engine import Engine, EngineOptions
 from scgpt_runtime.proof import golden_tokens
 from scgpt_runtime.verify import verify
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "heads" / "dsbn_dab.npz"
 FP32 = EngineOptions("cpu", "fp32")
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dsbn")
-    with np.load(GOLDEN) as arrays:
-        state = {
-            name.removeprefix("state/"): torch.from_numpy(arrays[name]) for name in arrays if name.startswith("state/")
-        }
-    torch.save(state, folder / "best_model.pt")
-    tokens = [f"g{i}" for i in range(200)] + ["<pad>", "<cls>", "<eoc>"]
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
-    (folder / "args.json").write_text(json.dumps({"nheads": 4, "pad_value": -2, "max_seq_len": 60}))
-    return load(folder)
+def checkpoint(exported_batches):
+    return load(exported_batches / "checkpoint")
 
 
 @pytest.fixture(scope="module")
-def bundle(checkpoint, tmp_path_factory) -> Bundle:
-    output = tmp_path_factory.mktemp("bundle") / "dsbn"
-    export(checkpoint, output, ExportOptions(("fp32",)))
-    return Bundle.open(output)
+def bundle(exported_batches) -> Bundle:
+    return Bundle.open(exported_batches / "bundle")
 
 
 def test_batches_without_names_are_called_by_their_number(bundle):

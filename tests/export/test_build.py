@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scgpt_export import parity
-from scgpt_export.build import ExportOptions, assemble, export, prepare
+from scgpt_export.build import ExportOptions, assemble, export
 from scgpt_export.checkpoint import load
 from scgpt_export.provenance import weights_digest
 from scgpt_runtime.bundle import Bundle
@@ -25,8 +25,8 @@ def checkpoint(golden_files):
 
 
 @pytest.fixture(scope="module")
-def prepared(checkpoint):
-    return prepare(checkpoint, ExportOptions(), lambda line: None)
+def prepared(small_prepared):
+    return small_prepared()
 
 
 def test_every_graph_is_within_its_limit_and_says_who_measured(tiny_bundle):

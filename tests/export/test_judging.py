@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from scgpt_export import judging, parity
-from scgpt_export.build import ExportOptions, assemble, check, prepare
-from scgpt_export.checkpoint import load
+from scgpt_export.build import ExportOptions, assemble, check
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.errors import OptionError
 from scgpt_runtime.manifest import CUDA_DIALECTS
@@ -18,8 +17,8 @@ OPTIONS = ExportOptions(("bf16", "fp32", "fp16"))
 
 
 @pytest.fixture(scope="module")
-def prepared(golden_files):
-    return prepare(load(golden_files / "small_checkpoint"), OPTIONS, lambda line: None)
+def prepared(small_prepared):
+    return small_prepared()
 
 
 @pytest.fixture(scope="module")

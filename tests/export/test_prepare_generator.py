@@ -18,11 +18,9 @@ CPU = EngineOptions(provider="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="module")
-def generator_bundle(tmp_path_factory):
+def generator_bundle(exported_generator):
     """Of the golden weights, in both precisions."""
-    folder = tmp_path_factory.mktemp("generator")
-    export(load(generator_folder.write(folder / "checkpoint")), folder / "bundle")
-    return folder / "bundle"
+    return exported_generator / "bundle"
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,18 @@ def test_what_was_sealed_opens(folder):
     assert bundle.golden().n_cells == 16
 
 
+def test_a_bundle_is_the_one_that_was_opened_whatever_takes_its_place(folder, tmp_path):
+    bundle = Bundle.open(folder)
+    bundle.check_in_place()
+    assert bundle.digest == _sha256(folder / "manifest.json")
+    folder.rename(tmp_path / "before")
+    other = toy.write(folder, name="other")
+    assert bundle.digest == _sha256(tmp_path / "before" / "manifest.json") != Bundle.open(other).digest
+    bundle.check_digest(f"sha256:{bundle.digest}")
+    with pytest.raises(BundleChangedError, match="became another bundle"):
+        bundle.check_in_place()
+
+
 def test_sealing_twice_gives_the_same_bytes(tmp_path):
     one, two = toy.write(tmp_path / "one"), toy.write(tmp_path / "two")
     for path in sorted(found for found in one.rglob("*") if found.is_file()):

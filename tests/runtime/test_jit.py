@@ -84,6 +84,27 @@ def test_the_folder_that_the_user_names_wins(place) -> None:
     assert not private(place).exists()
 
 
+def test_what_an_image_brings_in_a_folder_that_cannot_be_written_is_used(place) -> None:
+    named = place / "named"
+    python(place, CALL, NUMBA_CACHE_DIR=str(named))
+    before = {path: path.read_bytes() for path in named.rglob("*") if path.is_file()}
+    # Root may write everywhere, so the way in which numba finds out is barred instead.
+    sealed = f"""
+import tempfile
+real = tempfile.TemporaryFile
+def temporary(*args, dir=None, **more):
+    if str(dir).startswith({str(named)!r}):
+        raise PermissionError(dir)
+    return real(*args, dir=dir, **more)
+tempfile.TemporaryFile = temporary
+"""
+    said = python(place, sealed + CALL, NUMBA_CACHE_DIR=str(named))
+    assert said.startswith(f"42 1 {private(place)}/")
+    assert private(place).stat().st_mode & 0o777 == 0o700
+    assert {path: path.read_bytes() for path in named.rglob("*") if path.is_file()} == before
+    assert [path.name for path in (place / "tmp").iterdir()] == [private(place).name]
+
+
 def open_to_all(folder: Path) -> None:
     folder.mkdir(mode=0o777)
     folder.chmod(0o777)

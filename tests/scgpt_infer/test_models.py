@@ -56,6 +56,11 @@ def test_a_bundle_is_opened_as_a_folder_or_a_zip(toy_model, tmp_path):
     assert folder.manifest == zipped_one.manifest
 
 
+def test_a_bundle_that_is_open_is_given_back(toy_model, tmp_path):
+    bundle = models.resolve(toy_model, tmp_path / "cache")
+    assert models.resolve(bundle) is bundle
+
+
 def test_a_checkpoint_is_exported_once_whether_folder_or_zip_or_moved(checkpoint, exports, tmp_path):
     said: list[str] = []
     first = models.resolve(checkpoint, tmp_path / "cache", say=said.append)

@@ -83,6 +83,16 @@ def test_a_bundle_that_answers_otherwise_fails_verify_with_2(toy_model, tmp_path
     assert capsys.readouterr().out.startswith("FAILED")
 
 
+def test_verify_takes_only_the_bundle_that_is_expected(toy_model, capsys):
+    digest = Bundle.open(toy_model).digest
+    assert cli.run(["verify", str(toy_model), "--provider", "cpu", "--expect", f"sha256:{digest}"]) == 0
+    assert capsys.readouterr().out.startswith("passed")
+    assert cli.run(["verify", str(toy_model), "--provider", "cpu", "--expect", f"sha256:{'0' * 64}"]) == 2
+    told = capsys.readouterr()
+    assert not told.out
+    assert f"has the digest sha256:{digest}" in told.err
+
+
 def test_what_is_no_bundle_is_told_what_one_is(tmp_path, capsys):
     assert cli.run(["inspect", str(tmp_path)]) == 2
     assert "bundle" in capsys.readouterr().err

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from jsonschema import Draft202012Validator
 
+from scgpt_infer import schema
 from scgpt_infer.gene_vectors import GeneOptions, cell_genes, context_free, genes_file, in_cells, open_states
 from scgpt_infer.gene_vectors import per_cell as per_cell_module
 from scgpt_infer.readers import open_cells
@@ -71,6 +73,30 @@ def test_an_array_has_the_names_beside_it(cells, cells_file, tiny_bundle, tmp_pa
     assert tuple((tmp_path / "genes.genes.txt").read_text().splitlines()) == expected.genes
 
 
+@pytest.mark.parametrize("by", [None, "kind"])
+def test_a_document_keeps_to_the_schema_and_to_every_bit(cells, cells_file, tiny_bundle, tmp_path, by):
+    how = GeneOptions(by=by, min_cells=3)
+    expected = in_cells(cells, tiny_bundle, how, PLAIN)
+    genes_file(tmp_path / "genes.json", tiny_bundle, cells_file, how, PLAIN)
+    found = json.loads((tmp_path / "genes.json").read_text())
+    Draft202012Validator(schema.schema()).validate(found)
+    rows = found["vectors"]["genes"]
+    np.testing.assert_array_equal(np.array([row["embedding"] for row in rows], np.float32), expected.vectors)
+    assert tuple(row["gene"] for row in rows) == expected.genes
+    assert [row["n_cells"] for row in rows] == expected.cells.tolist()
+    assert tuple(row["group"] for row in rows if "group" in row) == expected.groups
+    assert (found["vectors"]["by"], found["vectors"]["min_cells"]) == (by, 3)
+    assert (tmp_path / "genes.json").read_text() == expected.to_json()
+
+
+def test_the_models_own_embeddings_as_a_document(genes, tiny_bundle, tmp_path):
+    genes_file(tmp_path / "genes.json", tiny_bundle, how=GeneOptions(only=(genes[4], genes[2])))
+    found = json.loads((tmp_path / "genes.json").read_text())
+    Draft202012Validator(schema.schema()).validate(found)
+    assert [set(row) for row in found["vectors"]["genes"]] == [{"gene", "embedding"}] * 2
+    assert (found["vectors"]["by"], found["vectors"]["min_cells"]) == (None, None)
+
+
 def test_each_gene_of_each_cell_is_a_row_in_order_and_bad_cells_tell_why(
     cells, cells_file, bundle, tiny_bundle, tmp_path, monkeypatch
 ):
@@ -119,7 +145,7 @@ def test_genes_without_a_vector_are_told(cells_file, genes, tiny_bundle, tmp_pat
 @pytest.mark.parametrize(
     ("name", "how", "error", "words"),
     [
-        ("x.json", {}, OutputError, r"go to \.h5ad, \.npy, \.parquet, \.csv"),
+        ("x.jsonl", {}, OutputError, r"go to \.h5ad, \.npy, \.parquet, \.csv, \.json"),
         ("x.npy", {"by": "kind"}, OutputError, "no place for groups"),
         ("x.h5ad", {"per_cell": True}, OutputError, r"go to \.parquet"),
     ],

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import sparse
 
+from once import made_once
 from scgpt_export.build import ExportOptions, export
 from scgpt_export.checkpoint import load
 from scgpt_export.reference import ModelConfig, ScGPT
@@ -69,9 +70,10 @@ def zeros_checkpoint(genes, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def zeros_bundle(zeros_checkpoint, tmp_path_factory) -> Path:
-    output = tmp_path_factory.mktemp("bundle") / "zeros"
-    export(load(zeros_checkpoint), output, ExportOptions(("fp32",)))
-    return output
+    def make(folder: Path) -> None:
+        export(load(zeros_checkpoint), folder / "zeros", ExportOptions(("fp32",)))
+
+    return made_once(tmp_path_factory, "zeros", make) / "zeros"
 
 
 @pytest.fixture(scope="session")
@@ -82,10 +84,11 @@ def days_checkpoint(genes, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def days_bundle(days_checkpoint, tmp_path_factory) -> Path:
-    output = tmp_path_factory.mktemp("bundle") / "days"
-    checkpoint = load(days_checkpoint, batches=days_checkpoint / "batches.json")
-    export(checkpoint, output, ExportOptions(("fp32",)))
-    return output
+    def make(folder: Path) -> None:
+        checkpoint = load(days_checkpoint, batches=days_checkpoint / "batches.json")
+        export(checkpoint, folder / "days", ExportOptions(("fp32",)))
+
+    return made_once(tmp_path_factory, "days", make) / "days"
 
 
 @pytest.fixture(scope="session")

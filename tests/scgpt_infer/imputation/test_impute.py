@@ -11,7 +11,7 @@ from scipy import sparse
 
 from scgpt_export.checkpoint import load
 from scgpt_infer import job
-from scgpt_infer.imputation import ImputeOptions, edges_of, impute, impute_file
+from scgpt_infer.imputation import ImputeOptions, edges_of, impute, impute_file, impute_json
 from scgpt_infer.integration import IntegrateOptions
 from scgpt_infer.options import EmbedOptions
 from scgpt_runtime.bundle import Bundle
@@ -239,8 +239,9 @@ def test_a_bad_cell_among_chosen_ones_is_told_by_its_row_in_the_file(tiny_bundle
     how = ImputeOptions(cells=("cell-20", f"cell-{NAN}", f"cell-{EMPTY}"))
     done = impute_file(cells_file, tmp_path / "values.json", tiny_bundle, wanted, PLAIN, how)
     assert [(cell.row, cell.name) for cell in done.summary.bad] == [(row, f"cell-{row}") for row in (EMPTY, NAN)]
-    told = json.loads((tmp_path / "values.json").read_text())["cells"]
-    assert [cell["row"] for cell in told] == [EMPTY, NAN, 20]
+    text = (tmp_path / "values.json").read_text()
+    assert [cell["row"] for cell in json.loads(text)["cells"]] == [EMPTY, NAN, 20]
+    assert impute_json(cells_file, model=tiny_bundle, genes=wanted, how=how, options=PLAIN) == text
 
 
 def test_some_cells_of_another_input_are_not_taken_from_what_is_kept(tiny_bundle, cells, wanted, tmp_path, monkeypatch):

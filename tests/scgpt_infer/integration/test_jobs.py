@@ -9,7 +9,7 @@ import pytest
 
 import scgpt_infer as si
 import toy_bundle
-from scgpt_infer.integration import IntegrateOptions, integrate_file
+from scgpt_infer.integration import IntegrateOptions, integrate_file, integrate_json
 from scgpt_infer.ledger.plan import Plan
 from scgpt_infer.spans import Shard
 from scgpt_infer.work import WorkOptions
@@ -77,6 +77,15 @@ def test_the_record_tells_column_rule_and_fallback(file, labelled_model, tmp_pat
     assert record["vector_id"] == found.summary.vector_id
     told = json.loads(found.to_json())
     assert sum(told["batches"]["cells"].values()) == told["n_cells"]
+
+
+def test_a_document_in_memory_is_the_file(cells, file, labelled_model, tmp_path):
+    integrate_file(file, tmp_path / "out.json", labelled_model, IntegrateOptions("day"), OPTIONS)
+    found = integrate_json(cells, model=labelled_model, how=IntegrateOptions("day"), options=OPTIONS)
+    assert found == (tmp_path / "out.json").read_text()
+    assert len(json.loads(found)["cells"]) == cells.n_obs
+    with pytest.raises(OptionError, match="Scores are for files"):
+        integrate_json(cells, model=labelled_model, how=IntegrateOptions("day", label="kind"), options=OPTIONS)
 
 
 def test_the_originals_rule_makes_other_vectors_under_another_id(file, labelled_model, tmp_path):

@@ -10,6 +10,8 @@ import pytest
 import torch
 from scipy import sparse
 
+from once import made_once
+
 GENES = [f"G{number}" for number in range(40)]
 PROTEINS = [f"CD{number}" for number in range(9)]
 PEAKS = [f"chr1:{number}-{number + 1}" for number in range(30)]
@@ -33,7 +35,7 @@ ARGS = {
 }
 
 
-def bundle(folder: Path, peaks: list[str]) -> Path:
+def bundle(folder: Path, peaks: list[str]) -> None:
     """A bundle of random weights; the tokens of the genes come last."""
     from scgpt_export.build import ExportOptions, export
     from scgpt_export.checkpoint import load
@@ -68,19 +70,19 @@ def bundle(folder: Path, peaks: list[str]) -> Path:
         (folder / f"{name}.json").write_text(json.dumps(content))
     given = {name: folder / f"{name}.json" for name in ("modalities", "batches", "genes")}
     export(load(folder, **given), folder / "bundle", ExportOptions(("fp32",)))
-    return folder / "bundle"
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small bundle."""
-    return bundle(tmp_path_factory.mktemp("small"), PEAKS)
+    return made_once(tmp_path_factory, "multiomic", lambda folder: bundle(folder, PEAKS)) / "bundle"
 
 
 @pytest.fixture(scope="session")
 def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """More tokens than 16 bits can number."""
-    return bundle(tmp_path_factory.mktemp("wide"), [f"chr1:{number}-{number + 1}" for number in range(66_000)])
+    peaks = [f"chr1:{number}-{number + 1}" for number in range(66_000)]
+    return made_once(tmp_path_factory, "wide-multiomic", lambda folder: bundle(folder, peaks)) / "bundle"
 
 
 def counts(n_features: int, seed: int) -> sparse.csr_matrix:

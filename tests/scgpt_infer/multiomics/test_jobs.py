@@ -14,7 +14,7 @@ from scipy import sparse
 
 from scgpt_infer import EmbedOptions, schema
 from scgpt_infer.integration import IntegrateOptions
-from scgpt_infer.multiomics import MultiomicOptions, multiomic, multiomic_file
+from scgpt_infer.multiomics import MultiomicOptions, multiomic, multiomic_file, multiomic_json
 from scgpt_runtime.bundle import Bundle
 from scgpt_runtime.errors import BundleError, CellsError, GenesError, OptionError
 from tests.cell_files import write_h5mu
@@ -139,6 +139,7 @@ def test_json_keeps_to_the_schema_and_tells_what_was_read(model, parts, tmp_path
     how = MultiomicOptions({}, ("CD1", "CD2"), alone=True, batches=DAYS)
     for name in ("a.json", "b.jsonl"):
         multiomic_file(tmp_path / "cells.h5ad", tmp_path / name, model, how, RUN)
+    assert multiomic_json(cells, model=model, how=how, options=RUN) == (tmp_path / "a.json").read_text()
     document = json.loads((tmp_path / "a.json").read_text())
     Draft202012Validator(schema.schema()).validate(document)
     assert document["kind"] == "multimodal"

@@ -1,16 +1,11 @@
 """Networks from the attention of a model that normalises by batch: each cell has the statistics of its own."""
 
-import json
-
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from scipy import sparse
 
-from scgpt_export.build import ExportOptions, export
-from scgpt_export.checkpoint import load
 from scgpt_infer.integration import IntegrateOptions
 from scgpt_infer.networks.attention import AttentionOptions, from_attention
 from scgpt_infer.options import EmbedOptions
@@ -21,18 +16,8 @@ GENES = tuple(f"g{i}" for i in range(12))
 
 
 @pytest.fixture(scope="module")
-def bundle(golden_files, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dsbn")
-    with np.load(golden_files / "heads" / "dsbn_dab.npz") as arrays:
-        state = {
-            name.removeprefix("state/"): torch.from_numpy(arrays[name]) for name in arrays if name.startswith("state/")
-        }
-    torch.save(state, folder / "best_model.pt")
-    tokens = [f"g{i}" for i in range(200)] + ["<pad>", "<cls>", "<eoc>"]
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
-    (folder / "args.json").write_text(json.dumps({"nheads": 4, "pad_value": -2, "max_seq_len": 60}))
-    export(load(folder), folder / "bundle", ExportOptions(("fp32",)))
-    return folder / "bundle"
+def bundle(exported_batches):
+    return exported_batches / "bundle"
 
 
 @pytest.fixture(scope="module")

@@ -6,20 +6,11 @@ import pandas as pd
 import pytest
 import torch
 
-from scgpt_export.build import ExportOptions, export
 from scgpt_export.checkpoint import load
 from scgpt_infer.options import EmbedOptions
 from scgpt_infer.perturbation import PerturbOptions, perturb
-from tests import generator_folder
 
 N_CELLS, N_GENES = 5, 40
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("generator")
-    export(load(generator_folder.write(made / "checkpoint")), made / "bundle", ExportOptions(("fp32",)))
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +22,14 @@ def cells() -> ad.AnnData:
     return ad.AnnData(counts, var=pd.DataFrame(index=[f"g{number}" for number in random.permutation(200)[:N_GENES]]))
 
 
-def asked(folder, cells, batch_tokens: int) -> np.ndarray:
+def asked(exported_generator, cells, batch_tokens: int) -> np.ndarray:
     options = EmbedOptions(provider="cpu", precision="fp32", batch_tokens=batch_tokens)
     how = PerturbOptions((cells.var_names[0], f"{cells.var_names[3]}+{cells.var_names[-1]}"))
-    return perturb(cells, model=folder / "bundle", how=how, options=options).X
+    return perturb(cells, model=exported_generator / "bundle", how=how, options=options).X
 
 
-def test_means_are_those_of_the_reference(folder, cells):
-    model = load(folder / "checkpoint").generator()
+def test_means_are_those_of_the_reference(exported_generator, cells):
+    model = load(exported_generator / "checkpoint").generator()
     counts = cells.X
     values = torch.from_numpy(np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4))
     ids = torch.tensor([[int(name[1:]) for name in cells.var_names]] * N_CELLS)
@@ -49,10 +40,10 @@ def test_means_are_those_of_the_reference(folder, cells):
         with torch.no_grad():
             told = model(ids, values, flags, torch.zeros_like(ids, dtype=torch.bool))["mlm_output"]
         expected.append(told.mean(dim=0).numpy())
-    np.testing.assert_allclose(asked(folder, cells, 100), np.stack(expected), atol=1e-5)
+    np.testing.assert_allclose(asked(exported_generator, cells, 100), np.stack(expected), atol=1e-5)
 
 
-def test_batches_move_an_answer_by_rounding_alone(folder, cells):
-    alone, together = asked(folder, cells, 1), asked(folder, cells, 10_000)
+def test_batches_move_an_answer_by_rounding_alone(exported_generator, cells):
+    alone, together = asked(exported_generator, cells, 1), asked(exported_generator, cells, 10_000)
     np.testing.assert_allclose(alone, together, atol=1e-5)
-    np.testing.assert_array_equal(together, asked(folder, cells, 10_000))
+    np.testing.assert_array_equal(together, asked(exported_generator, cells, 10_000))

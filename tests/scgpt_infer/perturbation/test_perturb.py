@@ -12,7 +12,7 @@ from scipy import sparse
 
 import scgpt_infer
 from scgpt_infer import schema
-from scgpt_infer.perturbation import PerturbOptions, perturb, perturb_file
+from scgpt_infer.perturbation import PerturbOptions, perturb, perturb_file, perturb_json
 from scgpt_runtime.errors import BundleError, CellsError, GenesError, OptionError, OutputError
 from toy_generator import effect
 
@@ -131,6 +131,7 @@ def test_files_tell_the_same_in_each_format(screen, screen_file, generator, tmp_
         assert list(table.columns) == ["perturbation", "gene", "control", "predicted", "change"]
         assert table["perturbation"].tolist() == ["A", "A", "B+C", "B+C"]
         np.testing.assert_array_equal(table["predicted"].to_numpy(np.float32), expected.X.ravel())
+    assert perturb_json(screen, model=generator, how=how, options=PLAIN) == (tmp_path / "x.json").read_text()
     told = json.loads((tmp_path / "x.json").read_text())
     Draft202012Validator(schema.schema()).validate(told)
     assert told["perturbed"]["perturbations"][1]["genes"] == ["B", "C"]

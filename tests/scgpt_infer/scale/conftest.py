@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -75,12 +76,19 @@ def many_cells(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def alone(many_cells, toy_model, tmp_path_factory) -> Path:
+    """A folder with what one process makes of the cells."""
+    folder = tmp_path_factory.mktemp("alone")
+    Place(many_cells, toy_model, folder, tmp_path_factory.mktemp("cache")).embed("alone")
+    return folder
+
+
 @pytest.fixture
-def place(many_cells, toy_model, tmp_path, own_cache) -> Place:
-    place = Place(many_cells, toy_model, tmp_path / "out", own_cache)
-    place.folder.mkdir()
-    place.embed("alone")
-    return place
+def place(many_cells, toy_model, tmp_path, own_cache, alone) -> Place:
+    """A place where ``alone`` lies already."""
+    shutil.copytree(alone, tmp_path / "out")
+    return Place(many_cells, toy_model, tmp_path / "out", own_cache)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ def cluster():
     """Two machines of one core each, both played by this one."""
     from ray.cluster_utils import Cluster
 
+    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
     room = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args=room)
     made.add_node(num_cpus=1, object_store_memory=100 << 20)
@@ -30,6 +31,8 @@ def cluster():
     yield made
     ray.shutdown()
     made.shutdown()
+    for name, handler in before.items():  # Ray puts its own in their place, and leaves them behind
+        signal.signal(name, handler)
 
 
 def test_actors_on_two_machines_give_the_bytes_of_one_process(cluster, place, pids, slowly):

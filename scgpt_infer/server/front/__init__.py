@@ -1,0 +1,1 @@
+"""The processes that speak HTTP: bytes of requests in, bytes of answers out. They open no model."""
