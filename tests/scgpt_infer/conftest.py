@@ -1,6 +1,7 @@
 """A toy bundle and cells that it knows, in memory and as a file; a cache folder of the test's own."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import anndata as ad
@@ -17,10 +18,11 @@ EMPTY_CELL = 5
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch) -> Path:
+def own_cache(tmp_path_factory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-    return folder / "scgpt-infer"
+    with pytest.MonkeyPatch.context() as patching:  # of its own: a test that undoes its patches keeps this one
+        patching.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder / "scgpt-infer"
 
 
 @pytest.fixture(scope="session")

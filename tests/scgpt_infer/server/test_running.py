@@ -46,13 +46,23 @@ def ask(url, first, n_cells=1, model="demo"):
     return np.array(output["data"], np.float32).reshape(output["shape"])
 
 
-def process_of(server, role):
-    """Number of the first process of a role."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    for child in children:
-        if role in Path(f"/proc/{child}/cmdline").read_text():
-            return int(child)
+def process_of(server, role, other_than=None):
+    """Number of the first process of a role, as soon as there is one; one that was killed may not be gone yet."""
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit:
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+        for child in map(int, children):
+            if child != other_than and role in _command(child):
+                return child
+        time.sleep(0.02)
     raise AssertionError(f"no {role} among {children}")
+
+
+def _command(process):
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        return ""
 
 
 def post(url, path):
@@ -125,8 +135,10 @@ def test_what_was_accepted_is_answered_though_the_models_process_is_killed(tmp_p
     with serving(tmp_path) as server:
         before = {number: ask(server.url, number) for number in range(3)}
         with Load(server.url) as load:
+            seat = None
             for _ in range(2):
-                os.kill(process_of(server, "seat.process"), signal.SIGKILL)
+                seat = process_of(server, "seat.process", other_than=seat)
+                os.kill(seat, signal.SIGKILL)
                 load.until(12)
         assert load.failures == []
         for number, vectors in load.answers:
@@ -182,7 +194,7 @@ def test_a_model_that_was_written_into_answers_nothing_more(tmp_path):
 
 
 def test_sigterm_answers_what_was_accepted_and_ends_well(tmp_path):
-    with serving(tmp_path, drain_seconds=0.5) as server:
+    with serving(tmp_path, drain_seconds=2) as server:
         expected = ask(server.url, 0, 256)
         found, seat = [], process_of(server, "seat.process")
         os.kill(seat, signal.SIGSTOP)  # so that none is answered before all are there
