@@ -86,7 +86,7 @@ class Desk(Protocol):
         ...
 
     def here(self, name: str | None = None) -> Here:
-        """A model that answers; None: the first.
+        """A model that answers, or did and is being started again; None: the first.
 
         Raises
         ------

@@ -77,6 +77,7 @@ class Models:
         self._control, self._patience, self._prepare = control, patience, prepare
         self._entered: dict[str, Entered] = {}
         self._open: dict[str, _Open] = {}
+        self._last: dict[str, Here] = {}  # of models that have answered: requests wait while one is started again
         self._changed = asyncio.Condition()
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self.closing = False
@@ -97,8 +98,9 @@ class Models:
         for line in table:
             if line.socket is not None and line.socket not in self._keepers:
                 self._keepers[line.socket] = asyncio.create_task(self._keep(line.status.name, line.socket))
-        for name in [name for name in self._open if name not in self._entered]:
-            del self._open[name]
+        for known in (self._open, self._last):
+            for name in known.keys() - self._entered.keys():
+                del known[name]
         await self._tell()
 
     @property
@@ -122,6 +124,8 @@ class Models:
             raise NotFound(f"There is no model {asked!r} here. There are: {there}. GET /v1/models lists them.")
         if line.status.state == "failed":
             raise NotReady(f"The model {asked} could not be opened: {line.status.reason}")
+        if asked in self._last:
+            return self._last[asked]
         raise NotReady(f"The model {asked} is being loaded. Try again soon.", _AGAIN_SECONDS)
 
     async def ask(self, here: Here, ask: Ask) -> Answer:
@@ -246,7 +250,7 @@ class Models:
         try:
             line = self._entered.get(name)
             if line is not None and line.socket == socket:
-                self._open[name] = _Open(here, link)
+                self._open[name], self._last[name] = _Open(here, link), here
                 await self._tell()
             await link.lost.wait()
         finally:

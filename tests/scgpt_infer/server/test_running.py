@@ -100,6 +100,9 @@ class Load:
         while not self._stop.is_set():
             try:
                 self.answers.append((number, ask(self._url, number)))
+            except urllib.error.HTTPError as error:
+                self.failures.append((error.code, error.read()))
+                return
             except Exception as error:
                 self.failures.append(error)
                 return
@@ -135,11 +138,11 @@ def test_what_was_accepted_is_answered_though_the_models_process_is_killed(tmp_p
     with serving(tmp_path) as server:
         before = {number: ask(server.url, number) for number in range(3)}
         with Load(server.url) as load:
-            seat = None
+            seat = process_of(server, "seat.process")
             for _ in range(2):
-                seat = process_of(server, "seat.process", other_than=seat)
                 os.kill(seat, signal.SIGKILL)
-                load.until(12)
+                seat = process_of(server, "seat.process", other_than=seat)
+                load.until(12)  # by the new one
         assert load.failures == []
         for number, vectors in load.answers:
             if number in before:

@@ -144,6 +144,31 @@ def test_what_a_dead_seat_did_not_answer_is_asked_again(texts, tmp_path):
     asyncio.run(work())
 
 
+def test_who_asks_while_a_seat_is_started_again_waits_for_it(texts, tmp_path):
+    async def work():
+        first, second = Seat(tmp_path / "1", *texts), Seat(tmp_path / "2", *texts)
+        async with first.open(), models(first) as found:
+            first.die()
+            while found.ready:
+                await asyncio.sleep(0)
+            await found.enter([Entered(Status("toy", 1, "loading"), None)], ["toy"])
+            task = asyncio.create_task(found.ask(found.here("toy"), Ask("embed", CELLS)))
+            async with second.open():
+                await found.enter([Entered(Status("toy", 2, "ready"), second.path)], ["toy"])
+                assert (await task).part.n_cells == 1
+            await found.enter([Entered(Status("toy", 2, "failed", "damaged"), None)], ["toy"])
+            while found.ready:
+                await asyncio.sleep(0)
+            with pytest.raises(NotReady, match="damaged"):
+                found.here("toy")
+            await found.enter([], [])  # unloaded, and forgotten
+            await found.enter([Entered(Status("toy", 3, "loading"), None)], [])
+            with pytest.raises(NotReady, match="being loaded"):
+                found.here("toy")
+
+    asyncio.run(work())
+
+
 def test_cells_that_end_two_seats_are_given_to_no_third(texts, tmp_path):
     async def work():
         seats = [Seat(tmp_path / str(number), *texts) for number in range(2)]
