@@ -78,7 +78,7 @@ def no_reply(error: httpx.RequestError) -> NoReply:
 
 
 def _first(error: BaseException) -> BaseException:
-    """The error of the system below those of libraries."""
-    while below := error.__cause__ or error.__context__:
+    """The error of the system below those of libraries; not what the caller was handling before it."""
+    while not isinstance(error, OSError) and (below := error.__cause__ or error.__context__):
         error = below
     return error

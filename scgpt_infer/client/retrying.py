@@ -135,8 +135,9 @@ def answered(request: Request, patience: Patience) -> Steps[Reply]:
         if isinstance(told, Reply) and (told.status < 300 or told.status == _UNCHANGED):
             return told
         error = _error(request, told, attempt + 1)
-        heeded = patience.heeds and (error.status == _BUSY or error.code == _EXPIRED)
-        lost += not (heeded and error.status == _BUSY)
+        full = error.status == _BUSY and isinstance(told, Reply) and "retry-after" in told.headers
+        heeded = patience.heeds and (full or error.code == _EXPIRED)
+        lost += not (heeded and full)
         if lost >= patience.retry.attempts or not _may_repeat(request, told):
             raise error
         pause = patience.retry.pause(attempt, _asked(told), patience.chance())

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["private_folder"]
@@ -22,12 +22,13 @@ def private_folder() -> Iterator[Path]:
     """A folder for temporary files that this user alone can read, until the block ends."""
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as name:
         folder = Path(name)
-        # It is locked before it has its name, and let go by the system, however this process ends.
         with (folder / f".{_LOCK}").open("x") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            (folder / f".{_LOCK}").rename(folder / _LOCK)
-            for found in folder.parent.glob(f"{_PREFIX}*"):
-                _remove_left(found)
+            with suppress(OSError):  # a file system without locks: what killed servers leave stays there
+                # It is locked before it has its name, and let go by the system, however this process ends.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                (folder / f".{_LOCK}").rename(folder / _LOCK)
+                for found in folder.parent.glob(f"{_PREFIX}*"):
+                    _remove_left(found)
             yield folder
 
 

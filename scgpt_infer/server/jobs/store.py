@@ -138,14 +138,14 @@ class JobStore:
         """Remove jobs that ended longer ago than `ttl` seconds, uploads that nobody goes on with, and leftovers."""
         os.utime(self.root)
         now = self.root.stat().st_mtime  # by the clock that stamps files: servers may have others
-        for job in self.all():
-            age = now - _stamp(job.folder / "end.json", now)
-            if age > ttl:
-                _log.info("job %s ended %.0f s ago and is removed", job.id, age)
-                self.remove(job)
         for name in self._names():
             folder = self.root / name
-            if not (folder / "job.json").exists() and now - _touched(folder, now) > _UPLOAD_DEAD_S:
+            if (folder / "end.json").exists():  # of whatever version: that it ended is enough
+                age = now - _stamp(folder / "end.json", now)
+                if age > ttl:
+                    _log.info("job %s ended %.0f s ago and is removed", name, age)
+                    self._remove(folder)
+            elif not (folder / "job.json").exists() and now - _touched(folder, now) > _UPLOAD_DEAD_S:
                 self._remove(folder)
         for folder in self.root.glob(f"{_GONE}*"):
             shutil.rmtree(folder, ignore_errors=True)

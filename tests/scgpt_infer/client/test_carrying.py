@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from scgpt_infer.client import AsyncClient, Client, Retry, UnreachableError
+from scgpt_infer.client.carrying import no_reply
 
 _OPENSSL = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
 _SOON = Retry(attempts=3, first=0.0)
@@ -75,6 +76,26 @@ def test_a_server_without_tls_is_told_at_once(way):
     with listening() as (port, taken), pytest.raises(UnreachableError, match="its address begins with http://"):
         ask(way, f"https://127.0.0.1:{port}")
     assert len(taken) == 1
+
+
+def _refused() -> None:
+    try:
+        raise ConnectionRefusedError
+    except OSError as error:
+        raise httpx.ConnectError("refused") from error
+
+
+def _refused_while_a_caller_handles_another_server() -> None:
+    try:
+        raise ssl.SSLCertVerificationError
+    except ssl.SSLError:
+        _refused()
+
+
+def test_what_the_caller_was_handling_is_no_reason():
+    with pytest.raises(httpx.ConnectError) as caught:
+        _refused_while_a_caller_handles_another_server()
+    assert not no_reply(caught.value).lasting
 
 
 @pytest.mark.parametrize("way", ["blocking", "awaited"])

@@ -108,6 +108,8 @@ def test_work_of_many_requests_goes_on_for_as_long_as_a_full_server_says_when_to
     world = World([full, NoReply("reset", sent=True), full, Reply(503)])
     with pytest.raises(BusyError, match="answered 503, in 4 attempts"):
         world.run(ASK, heeds=True, attempts=2)
+    with pytest.raises(BusyError, match="in 2 attempts"):  # a quota of a gateway, which says not when it ends
+        World([Reply(429)] * 3).run(ASK, heeds=True, attempts=2)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

@@ -1,5 +1,7 @@
 """A server's private folder goes with it, whatever ended it."""
 
+import errno
+import fcntl
 import subprocess
 import sys
 import tempfile
@@ -35,3 +37,14 @@ def test_what_a_killed_server_left_goes_and_what_others_have_stays(tmp_path, mon
             assert {*tmp_path.iterdir()} == {alive, strange, own}
         held.stdin.close()
     assert {*tmp_path.iterdir()} == {strange}
+
+
+def test_a_file_system_without_locks_is_no_reason_not_to_start(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with private_folder() as own:
+        assert {*tmp_path.iterdir()} == {own}
+    assert not [*tmp_path.iterdir()]

@@ -65,9 +65,18 @@ def test_a_job_of_a_version_to_come_is_left_alone_and_told_once(store, submit, c
     job = submit()
     (job.folder / name).write_text('{"asked": 3, "state": 3}')
     assert (store.all(), store.all()) == ([], [])
-    store.sweep(0.0)
+    store.sweep(50.0)
     assert job.upload.exists()
     assert [str(job.folder / name) in line for line in caplog.messages] == [True]
+
+
+def test_a_job_of_a_version_to_come_goes_when_it_ended_long_ago(store, submit):
+    ended, waiting = submit(), submit()
+    for job, name in ((ended, "end.json"), (waiting, "job.json")):
+        (job.folder / name).write_text('{"asked": 3, "state": 3}')
+        os.utime(job.folder / name, (1, 1))
+    store.sweep(50.0)
+    assert (ended.folder.exists(), waiting.folder.exists()) == (False, True)
 
 
 def test_a_job_that_has_ended_is_read_once(store, submit, monkeypatch):
