@@ -112,8 +112,8 @@ def test_the_widest_row_is_that_of_the_sample(toy_h5ad: Path):
 
 def test_workers_share_what_is_left_beside_this_process():
     held = held_bytes()
-    part = Budget(held + 2_000_000_000).part(4)
-    assert 400_000_000 < part.memory < 500_000_000
+    part = Budget(held + 20_000_000_000).part(4)  # far more than what other threads take and free meanwhile
+    assert 4_500_000_000 < part.memory < 5_000_000_000
     with pytest.raises(OptionError, match="nothing for 4 workers") as error:
         Budget(held + 50_000_000).part(4)
     told = re.search(r"well over --memory (\S+),", str(error.value))
