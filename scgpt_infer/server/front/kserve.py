@@ -83,7 +83,10 @@ class _V2:
         return _json(metadata.model(self._here(request)))
 
     async def model_ready(self, request: Request) -> Response:
-        return _json({"name": self._here(request).name, "ready": True})
+        name = self._here(request).name
+        if all(status.state != "ready" for status in self.door.desk.statuses() if status.name == name):
+            raise NotReady(f"The model {name} is being started again; requests to it wait.")
+        return _json({"name": name, "ready": True})
 
     async def config(self, request: Request) -> Response:
         return _json(metadata.configuration(self._here(request)))

@@ -46,7 +46,8 @@ class Running:
 
     def lines(self) -> list[dict[str, Any]]:
         """What it has told so far."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]  # whole ones
 
     def get(self, path: str) -> Any:
         """The JSON at a path."""

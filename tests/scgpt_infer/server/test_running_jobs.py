@@ -105,7 +105,7 @@ def test_a_job_outlives_its_models_process_and_its_server(tmp_path):
         ).json()
         _until_done(f"{asking}/{told['id']}", 1025)  # a block is kept
         os.kill(process_of(server, "seat.process"), signal.SIGKILL)
-        _until_told(server, "is tried again")
+        _until_told(server, f"job {told['id']} is tried again")
         _until_done(f"{asking}/{told['id']}", 4097)
         server.process.kill()
     with serving(tmp_path / "second", **settings) as server, httpx.Client(base_url=server.url) as client:

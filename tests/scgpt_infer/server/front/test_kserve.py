@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from scgpt_infer.server import metrics
 from scgpt_infer.server.asking import Answer, Ask
-from scgpt_infer.server.desk import Here
+from scgpt_infer.server.desk import Here, Status
 from scgpt_infer.server.front.door import Door
 from scgpt_infer.server.front.kserve import JSON_BYTES, routes
 from scgpt_infer.server.kserve.metadata import INPUTS, outputs
@@ -78,6 +78,11 @@ def _embedding(client: triton.InferenceServerClient, **how: Any) -> np.ndarray[A
     outputs = [triton.InferRequestedOutput("embedding", binary_data=how.pop("binary_output", True))]
     found: np.ndarray[Any, Any] = client.infer("demo", _inputs(binary), outputs=outputs, **how).as_numpy("embedding")
     return found
+
+
+def test_a_model_that_is_started_again_is_not_ready(client, desk, monkeypatch):
+    monkeypatch.setattr(desk, "statuses", lambda: [Status("demo", 1, "loading")])
+    assert not client.is_model_ready("demo")
 
 
 def test_health_and_metadata(client: triton.InferenceServerClient, desk: FakeDesk) -> None:
