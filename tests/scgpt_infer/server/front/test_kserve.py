@@ -80,7 +80,9 @@ def _embedding(client: triton.InferenceServerClient, **how: Any) -> np.ndarray[A
     return found
 
 
-def test_a_model_that_is_started_again_is_not_ready(client, desk, monkeypatch):
+def test_a_model_that_is_started_again_is_not_ready(
+    client: triton.InferenceServerClient, desk: FakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(desk, "statuses", lambda: [Status("demo", 1, "loading")])
     assert not client.is_model_ready("demo")
 
